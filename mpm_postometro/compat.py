@@ -1,0 +1,3 @@
+# Copyright (c) The mpm_postometro authors. All rights reserved.
+def apply() -> None:
+    """Placeholder until the cures land."""

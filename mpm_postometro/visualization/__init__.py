@@ -1,0 +1,1 @@
+# Copyright (c) The mpm_postometro authors. All rights reserved.
