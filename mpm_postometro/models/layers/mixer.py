@@ -1,0 +1,93 @@
+# Copyright (c) The mpm_postometro authors. All rights reserved.
+"""MLP-Mixer block and fully connected block of PCT.
+
+The sub-module names (``layernorm1``, ``MLP_token.ff.0`` ...) are those of the
+published PCT and PostoMETRO checkpoints, so that released weights load
+without renaming.
+"""
+from torch import Tensor, nn
+
+__all__ = ['FCBlock', 'MixerLayer', 'MixerMLP']
+
+
+class FCBlock(nn.Module):
+    """Linear layer, layer normalisation and ReLU.
+
+    Args:
+        in_channels (int): Width of the input.
+        out_channels (int): Width of the output.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.ff = nn.Sequential(
+            nn.Linear(in_channels, out_channels), nn.LayerNorm(out_channels),
+            nn.ReLU(inplace=True))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(..., in_channels)`` to ``(..., out_channels)``."""
+        return self.ff(x)
+
+
+class MixerMLP(nn.Module):
+    """Two linear layers with an exact GELU between them.
+
+    Args:
+        channels (int): Width of input and output.
+        hidden (int): Width between the two layers.
+        dropout (float): Dropout rate after each layer. Defaults to 0.
+    """
+
+    def __init__(self,
+                 channels: int,
+                 hidden: int,
+                 dropout: float = 0.) -> None:
+        super().__init__()
+        self.ff = nn.Sequential(
+            nn.Linear(channels, hidden), nn.GELU(), nn.Dropout(dropout),
+            nn.Linear(hidden, channels), nn.Dropout(dropout))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(..., channels)`` to ``(..., channels)``."""
+        return self.ff(x)
+
+
+class MixerLayer(nn.Module):
+    """MLP-Mixer block as in PCT (sec. 3.1 of "Human Pose as Compositional
+    Tokens", CVPR 2023).
+
+    With ``y = token_mlp(norm1(x)^T)^T`` the output is
+    ``x + y + channel_mlp(norm2(x + y))``.
+
+    Args:
+        num_tokens (int): Number ``N`` of tokens.
+        channels (int): Width ``D`` of a token.
+        token_hidden (int): Hidden width of the MLP over the token axis.
+        channel_hidden (int): Hidden width of the MLP over the channels.
+        dropout (float): Dropout rate inside both MLPs. Defaults to 0.
+    """
+
+    def __init__(self,
+                 num_tokens: int,
+                 channels: int,
+                 token_hidden: int,
+                 channel_hidden: int,
+                 dropout: float = 0.) -> None:
+        super().__init__()
+        self.layernorm1 = nn.LayerNorm(channels)
+        self.MLP_token = MixerMLP(num_tokens, token_hidden, dropout)
+        self.layernorm2 = nn.LayerNorm(channels)
+        self.MLP_channel = MixerMLP(channels, channel_hidden, dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Mix tokens, then channels.
+
+        Args:
+            x (Tensor): Tokens shaped ``(B, N, D)``.
+
+        Returns:
+            Tensor: Tokens shaped ``(B, N, D)``.
+        """
+        y = self.MLP_token(self.layernorm1(x).transpose(1, 2))
+        x = x + y.transpose(1, 2)
+        return x + self.MLP_channel(self.layernorm2(x))
