@@ -196,17 +196,26 @@ def load_checkpoint_file(filename: str, map_location: Any = None) -> Any:
             return torch.load(
                 filename, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
-        # Torch's message is a page long; its reason is the line below the
-        # numbered advice.
-        lines = [line.strip() for line in str(error).splitlines()]
-        reason = next((line for line in lines if 'GLOBAL' in line
-                       or 'Unsupported' in line), lines[-1])
         raise pickle.UnpicklingError(
             f'{filename}: refused, since reading it would need more than '
-            f'tensors and MMEngine\'s log history ({reason}). If it is your '
-            'own file or you trust where it comes from, set the environment '
-            'variable TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1 and run again.'
-        ) from error
+            f'tensors and MMEngine\'s log history ({_reason(error)}). If it '
+            'is your own file or you trust where it comes from, set the '
+            'environment variable TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1 and run '
+            'again.') from error
+    except (KeyError, EOFError, RuntimeError, ValueError) as error:
+        # What torch raises depends on where it stumbles over the bytes.
+        raise pickle.UnpicklingError(
+            f'{filename}: expected a checkpoint written by torch.save, but '
+            f'it is damaged or something else ({error!r})') from error
+
+
+def _reason(error: Exception) -> str:
+    """The one sentence in torch's page-long message that says why."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    line = next((line for line in lines
+                 if 'GLOBAL' in line or 'Unsupported' in line), lines[-1])
+    line = line.replace('WeightsUnpickler error: ', '')
+    return line.split('. Please use')[0].rstrip('.')
 
 
 def _checkpoint_globals() -> list:
@@ -292,8 +301,11 @@ def init_cpu_distributed(cfg, launcher: str) -> bool:
             timeout=datetime.timedelta(seconds=seconds))
     wrapper = cfg.get('model_wrapper_cfg')
     if wrapper is None:
+        # As the Runner wraps by default, apart from the device.
         wrapper = dict(
-            type='MMDistributedDataParallel', broadcast_buffers=False)
+            type='MMDistributedDataParallel',
+            broadcast_buffers=False,
+            find_unused_parameters=cfg.get('find_unused_parameters', False))
     wrapper['device_ids'] = None
     cfg.model_wrapper_cfg = wrapper
     return True
