@@ -4,12 +4,17 @@ import glob
 import json
 import os
 import os.path as osp
+import socket
 
 import numpy as np
 import pytest
 import torch
 import torch.multiprocessing as mp
+from mmengine.structures import InstanceData
+from mmpose.structures import PoseDataSample
 
+from mpm_postometro.models.heads import PCTHead
+from mpm_postometro.models.losses import smooth_l1_keypoint_loss
 from mpm_postometro.models.tokenizers import (PCTTokenizer,
                                               sample_joint_features)
 
@@ -126,9 +131,7 @@ def build_tokenizer(golden):
 
 
 def joint_loss(pred, joints, beta):
-    loss = torch.nn.functional.smooth_l1_loss(
-        pred, joints[..., :2], beta=beta, reduction='none')
-    return (loss * joints[..., 2:]).mean()
+    return smooth_l1_keypoint_loss(pred, joints[..., :2], joints[..., 2], beta)
 
 
 def run(tokenizer, joints, feature=None):
@@ -194,3 +197,156 @@ def test_joint_loss(path):
     loss = joint_loss(golden['in/loss_pred'], golden['in/loss_gt'],
                       golden.cfg['beta'])
     assert_close(loss, golden['out/loss_only_joint'])
+
+
+def _ddp_step(rank, path, port, folder):
+    """One training step of one of two processes."""
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group(
+        'gloo',
+        init_method=f'tcp://127.0.0.1:{port}',
+        rank=rank,
+        world_size=2)
+    golden = Golden(path)
+    tokenizer = build_tokenizer(golden).train()
+    joints = golden[f'in/rank{rank}/joints']
+    output = run(tokenizer, joints)
+    torch.save(
+        dict(
+            recovered_joints=output.joints.detach(),
+            indices=output.codes.flatten(),
+            e_latent_raw=output.latent_loss.detach(),
+            joint_loss=joint_loss(output.joints, joints,
+                                  golden.cfg['beta']).detach(),
+            quantizer=tokenizer.quantizer.state_dict()),
+        osp.join(folder, f'{rank}.pth'))
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize('path', golden_files('pct_tokenizer_ddp*.npz'))
+def test_tokenizer_two_processes(path, tmp_path):
+    golden = Golden(path)
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        port = probe.getsockname()[1]
+    mp.spawn(_ddp_step, (path, port, str(tmp_path)), nprocs=2)
+    results = [torch.load(tmp_path / f'{rank}.pth') for rank in range(2)]
+    for rank, result in enumerate(results):
+        expected = golden.group(f'out/rank{rank}/')
+        assert result['indices'].equal(expected.pop('indices'))
+        for name, value in expected.items():
+            assert_close(result[name], value, name)
+        for name, value in golden.group('out/after/').items():
+            for row, row_expected in zip(result['quantizer'][name], value):
+                assert_close(row, row_expected, name)
+            assert result['quantizer'][name].equal(
+                results[0]['quantizer'][name])
+
+    # One process that is fed both batches.
+    tokenizer = build_tokenizer(golden).train()
+    run(tokenizer, torch.cat([golden[f'in/rank{r}/joints'] for r in (0, 1)]))
+    assert_codebook(tokenizer.quantizer, golden.group('out/after/'))
+
+
+def build_head(golden):
+    cfg = golden.cfg
+    size = golden['in/feat'].shape[-2:]
+    assert cfg['dilation'] == 1
+    head = PCTHead(
+        in_channels=cfg['in_channels'],
+        tokenizer=dict(type='PCTTokenizer', **tokenizer_cfg(cfg)),
+        feat_size=(size[1], size[0]),
+        conv_channels=cfg['conv_channels'],
+        conv_num_blocks=cfg['conv_num_blocks'],
+        num_mixers=cfg['cls_blocks'],
+        hidden_channels=cfg['cls_hidden'],
+        token_hidden=cfg['cls_token_inter'],
+        channel_hidden=cfg['cls_inter'],
+        loss_kpt=dict(type='SmoothL1KeypointLoss', beta=cfg['beta']))
+    head.load_state_dict(renamed(golden.group('state/')), strict=True)
+    return head
+
+
+COCO_FLIP = [0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15]
+
+
+def samples_of(golden):
+    samples = []
+    for joints in golden['in/joints']:
+        sample = PoseDataSample(
+            metainfo=dict(
+                flip_indices=COCO_FLIP,
+                input_size=(golden.cfg['image_size'], ) * 2))
+        sample.gt_instance_labels = InstanceData(
+            keypoint_labels=joints[None, :, :2],
+            keypoint_weights=joints[None, :, 2])
+        samples.append(sample)
+    return samples
+
+
+def guide_features(golden):
+    if not golden.cfg['guide_ratio']:
+        return None
+    features = sample_joint_features(golden['in/guide_feat'],
+                                     golden['in/joints'],
+                                     (golden.cfg['image_size'], ) * 2)
+    assert features.equal(golden['out/joints_feat'])
+    return features
+
+
+@pytest.mark.parametrize('path', golden_files('pct_classifier_*.npz'))
+@torch.no_grad()
+def test_classifier_predict(path):
+    golden = Golden(path)
+    head = build_head(golden).eval()
+    feats, flipped = [golden['in/feat']], [golden['in/feat_flipped']]
+    pred = head.pose_tokens(feats)
+    assert_close(pred.logits, golden['out/test_logits'])
+    assert_close(pred.confidence, golden['out/test_scores'])
+    assert_close(
+        head.pose_tokens(flipped).confidence, golden['out/test_flip_scores'])
+
+    samples = samples_of(golden)
+    for view, name in ((feats, 'test_joints'), (flipped, 'test_flip_joints')):
+        instances = head.predict(view, samples)
+        joints = np.concatenate([i.keypoints for i in instances])
+        assert_close(torch.from_numpy(joints), golden[f'out/{name}'])
+    instances = head.predict([feats, flipped], samples, dict(flip_test=True))
+    both = np.concatenate([
+        np.concatenate([i.keypoints, i.keypoint_scores[..., None]], -1)
+        for i in instances
+    ])
+    expected = golden['out/test_flip_averaged_preds']
+    assert_close(torch.from_numpy(both[..., :2]), expected[..., :2])
+    assert_close(torch.from_numpy(both[..., 2]), expected[..., 2])
+
+
+@pytest.mark.parametrize('path', golden_files('pct_classifier_*.npz'))
+def test_classifier_loss(path):
+    golden = Golden(path)
+    head = build_head(golden)
+    feats, samples = [golden['in/feat']], samples_of(golden)
+    guide = guide_features(golden)
+    joints = golden['in/joints']
+    labels = head.tokenize(joints[..., :2], joints[..., 2], guide)
+    assert labels.flatten().equal(golden['out/gt_labels'])
+
+    head.eval()
+    losses = head.loss(feats, samples, guide_feats=guide)
+    assert_close(losses['loss_token'], golden['out/evalbn_token_loss'])
+    assert_close(losses['loss_kpt'], golden['out/evalbn_kpt_loss'])
+    accuracy = golden['out/evalbn_top125_acc'][0] / 100
+    assert_close(losses['acc_token'], accuracy)
+    assert_close(head(feats).flatten(0, 1), golden['out/evalbn_logits'])
+
+    head = build_head(golden).train()
+    losses = head.loss(feats, samples, guide_feats=guide)
+    assert_close(losses['loss_token'], golden['out/train_token_loss'])
+    assert_close(losses['loss_kpt'], golden['out/train_kpt_loss'])
+    total = losses['loss_token'] + losses['loss_kpt']
+    assert_close(total, golden['out/train_total_loss'])
+    total.backward()
+    assert_gradients(head, golden)
+    # BatchNorm has moved, the tokenizer's codebook has not.
+    for name, value in renamed(golden.group('out/after_train/')).items():
+        assert_close(head.state_dict()[name], value, name)

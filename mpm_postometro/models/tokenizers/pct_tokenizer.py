@@ -215,20 +215,20 @@ class PCTTokenizer(BaseModule):
         """As :meth:`encode`, but returns the encoder's output ``(B, N, D)``
         before it is quantised."""
         self._check_inputs(joints, visible, img_feats)
-        if self.coord_scale is not None:
-            joints = (joints - self.coord_offset) / self.coord_scale
-        x = self.start_embed(joints)
-        if img_feats is not None:
-            x = torch.cat([x, self.start_img_embed(img_feats)], dim=-1)
-
-        # All visible joints stay where nothing is hidden; `where` keeps the
-        # invisible token in the graph, which data-parallel training expects.
         seen = torch.ones_like(joints[..., 0], dtype=torch.bool)
         if visible is not None:
             seen = visible > 0
         if self.training and self.joint_drop > 0:
             drawn = torch.rand(seen.shape, device=seen.device)
             seen = seen & (drawn >= self.joint_drop)
+        # Unlabelled coordinates may be NaN, which would reach the gradients.
+        joints = joints.masked_fill(~seen[..., None], 0.)
+
+        if self.coord_scale is not None:
+            joints = (joints - self.coord_offset) / self.coord_scale
+        x = self.start_embed(joints)
+        if img_feats is not None:
+            x = torch.cat([x, self.start_img_embed(img_feats)], dim=-1)
         x = torch.where(seen[..., None], x, self.invisible_token.to(x.dtype))
 
         x = self.encoder_layer_norm(self.encoder(x))  # (B, K, W)
@@ -324,6 +324,7 @@ def sample_joint_features(feature_map: Tensor, joints: Tensor,
     """
     height, width = feature_map.shape[-2:]
     stride_x, stride_y = image_size[0] / width, image_size[1] / height
+    joints = joints.nan_to_num()  # unlabelled ones
     x = (joints[..., 0] / stride_x + 0.5).long().clamp(0, width - 1)
     y = (joints[..., 1] / stride_y + 0.5).long().clamp(0, height - 1)
     index = (y * width + x)[:, None].expand(-1, feature_map.shape[1], -1)
