@@ -7,10 +7,12 @@ around x, ``(x, y, z) -> (x, -y, -z)``. Vertices keep their order and faces
 their winding; read ``.obj`` back with ``trimesh.load(path, process=False)``,
 which would otherwise merge and reorder them.
 """
+import json
 import os
+import struct
 import tempfile
 from pathlib import Path
-from typing import Callable, Optional, Sequence, Union
+from typing import Callable, Sequence, Union
 
 import numpy as np
 
@@ -18,7 +20,7 @@ from mpm_postometro.bodies.rasterizer import vertex_normals
 
 __all__ = ['MESH_FORMATS', 'atomic_write', 'camera_to_y_up', 'export_mesh']
 
-MESH_FORMATS = ('obj', 'glb', 'ply')
+MESH_FORMATS = ('obj', 'glb')
 
 
 def camera_to_y_up(points: np.ndarray) -> np.ndarray:
@@ -64,13 +66,86 @@ def atomic_write(path: Union[str, Path],
     return path
 
 
+def _padded(data: bytes, fill: bytes) -> bytes:
+    """Chunks of a .glb end on multiples of four bytes."""
+    return data + fill * (-len(data) % 4)
+
+
+def _obj(vertices: np.ndarray, normals: np.ndarray, faces: np.ndarray,
+         color: np.ndarray) -> bytes:
+    """Wavefront .obj; vertex colours as the usual extension of ``v``."""
+    rows = vertices
+    pattern = 'v %.6f %.6f %.6f'
+    if color.ndim == 2:
+        rows = np.concatenate([vertices, color / 255], axis=1)
+        pattern += ' %.4f %.4f %.4f'
+    one_based = np.repeat(faces + 1, 2, axis=1)
+    lines = ['# unit: metre']
+    lines += [pattern % tuple(row) for row in rows]
+    lines += ['vn %.4f %.4f %.4f' % tuple(row) for row in normals]
+    lines += ['f %d//%d %d//%d %d//%d' % tuple(row) for row in one_based]
+    return ('\n'.join(lines) + '\n').encode()
+
+
+def _glb(vertices: np.ndarray, normals: np.ndarray, faces: np.ndarray,
+         color: np.ndarray) -> bytes:
+    """Binary glTF 2.0 with one mesh."""
+    attributes = dict(POSITION=vertices, NORMAL=normals)
+    base = [1., 1., 1., 1.]
+    if color.ndim == 2:
+        # glTF colours are linear light; 8-bit ones here are sRGB.
+        attributes['COLOR_0'] = _linear(color)
+    else:
+        base = [*_linear(color).tolist(), 1.]
+    arrays = [*attributes.values(), faces.reshape(-1)]
+    views, accessors, blob = [], [], b''
+    for array in arrays:
+        is_index = array.ndim == 1
+        data = array.astype('<u4' if is_index else '<f4').tobytes()
+        accessors.append(
+            dict(bufferView=len(views), count=len(array),
+                 componentType=5125 if is_index else 5126,
+                 type='SCALAR' if is_index else 'VEC3'))
+        views.append(
+            dict(buffer=0, byteOffset=len(blob), byteLength=len(data),
+                 target=34963 if is_index else 34962))
+        blob += data
+    accessors[0].update(min=vertices.min(0).tolist(),
+                        max=vertices.max(0).tolist())
+    primitive = dict(
+        attributes={name: k for k, name in enumerate(attributes)},
+        indices=len(attributes), material=0)
+    # Without a material of their own, viewers show glTF as black metal.
+    material = dict(pbrMetallicRoughness=dict(
+        baseColorFactor=base, metallicFactor=0., roughnessFactor=.8))
+    document = dict(
+        asset=dict(version='2.0', generator='mpm_postometro'),
+        scene=0, scenes=[dict(nodes=[0])], nodes=[dict(mesh=0)],
+        meshes=[dict(primitives=[primitive])], materials=[material],
+        accessors=accessors, bufferViews=views,
+        buffers=[dict(byteLength=len(blob))])
+    text = _padded(json.dumps(document).encode(), b' ')
+    blob = _padded(blob, b'\0')
+    length = 12 + 8 + len(text) + 8 + len(blob)
+    return (struct.pack('<4sII', b'glTF', 2, length) +
+            struct.pack('<I4s', len(text), b'JSON') + text +
+            struct.pack('<I4s', len(blob), b'BIN\0') + blob)
+
+
+def _linear(color: np.ndarray) -> np.ndarray:
+    """sRGB 0..255 to linear light 0..1."""
+    color = np.asarray(color, dtype=np.float32) / 255
+    return np.where(color <= .04045, color / 12.92,
+                    ((color + .055) / 1.055)**2.4)
+
+
 def export_mesh(path: Union[str, Path],
                 vertices: np.ndarray,
                 faces: np.ndarray,
                 *,
                 y_up: bool = True,
-                color: Optional[Sequence[float]] = None) -> Path:
-    """Write one mesh as .obj, .glb or .ply, chosen by the suffix.
+                color: Sequence[float] = (205, 205, 210)) -> Path:
+    """Write one mesh as .obj or .glb, chosen by the suffix.
 
     Args:
         path (str | Path): File to write, atomically.
@@ -79,8 +154,8 @@ def export_mesh(path: Union[str, Path],
         y_up (bool): Turn the camera frame to y up (see the module). False
             writes the numbers as they are, e.g. for a mesh in the body
             frame, which has y up already.
-        color (Sequence[float], optional): RGB 0..255, of the whole mesh (3, )
-            or one a vertex (V, 3). Light grey by default.
+        color (Sequence[float]): RGB 0..255, of the whole mesh (3, ) or one a
+            vertex (V, 3). An .obj keeps only colours of vertices.
 
     Returns:
         Path: The file.
@@ -89,32 +164,21 @@ def export_mesh(path: Union[str, Path],
         ValueError: If the suffix is none of ``MESH_FORMATS`` or a shape is
             wrong.
     """
-    import trimesh  # slow to import, and only needed here
-    from trimesh.visual import TextureVisuals
-    from trimesh.visual.material import PBRMaterial
     path = Path(path)
     kind = path.suffix[1:].lower()
     if kind not in MESH_FORMATS:
         raise ValueError(f'{path}: meshes are written as '
-                         f'{", ".join(MESH_FORMATS)}, not {path.suffix!r}')
+                         f'{" or ".join(MESH_FORMATS)}, not {path.suffix!r}')
     vertices = np.asarray(vertices, dtype=np.float32)
     if vertices.ndim != 2 or vertices.shape[1] != 3:
         raise ValueError(f'{path}: vertices must be (V, 3), got '
                          f'{vertices.shape}')
     vertices = camera_to_y_up(vertices) if y_up else vertices
-    color = np.asarray((205, 205, 210) if color is None else color)
-    mesh = trimesh.Trimesh(
-        vertices, np.asarray(faces), process=False,
-        vertex_normals=vertex_normals(vertices, faces))
-    if kind == 'glb' and color.ndim == 1:
-        # Without a material of their own, viewers show glTF as black metal.
-        mesh.visual = TextureVisuals(material=PBRMaterial(
-            baseColorFactor=[*(int(c) for c in color[:3]), 255],
-            metallicFactor=0., roughnessFactor=.8))
-    elif kind != 'obj' or color.ndim == 2:
-        mesh.visual.vertex_colors = np.broadcast_to(
-            color[..., :3].astype(np.uint8), (len(vertices), 3))
-    return atomic_write(
-        path, lambda name: mesh.export(
-            name, file_type=kind,
-            **({'include_normals': True} if kind != 'ply' else {})))
+    faces = np.asarray(faces)
+    color = np.asarray(color, dtype=np.float32)
+    if color.shape not in ((3, ), vertices.shape):
+        raise ValueError(f'{path}: color must be (3, ) or {vertices.shape}, '
+                         f'got {color.shape}')
+    encode = _glb if kind == 'glb' else _obj
+    data = encode(vertices, vertex_normals(vertices, faces), faces, color)
+    return atomic_write(path, lambda name: Path(name).write_bytes(data))
