@@ -71,7 +71,7 @@ setup(
     license='Apache License 2.0',
     keywords='computer vision, human pose estimation, human mesh recovery',
     packages=find_packages(include=[PACKAGE, f'{PACKAGE}.*']),
-    package_data={f'{PACKAGE}.bodies': ['assets/*']},
+    package_data={'': ['assets/*']},
     python_requires='>=3.10',
     # MMPose is not among the requirements: its own ones cannot be installed
     # without the stand-in for chumpy (see docs/install.md).
