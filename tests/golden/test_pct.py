@@ -203,10 +203,7 @@ def _ddp_step(rank, path, port, folder):
     """One training step of one of two processes."""
     torch.set_num_threads(1)
     torch.distributed.init_process_group(
-        'gloo',
-        init_method=f'tcp://127.0.0.1:{port}',
-        rank=rank,
-        world_size=2)
+        'gloo', init_method=f'tcp://127.0.0.1:{port}', rank=rank, world_size=2)
     golden = Golden(path)
     tokenizer = build_tokenizer(golden).train()
     joints = golden[f'in/rank{rank}/joints']

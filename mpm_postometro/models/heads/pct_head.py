@@ -128,9 +128,9 @@ class PCTHead(BaseHead):
         self.mixer_trans = FCBlock(
             conv_channels * self.feat_size[0] * self.feat_size[1],
             num_tokens * hidden_channels)
-        self.mixer_head = nn.Sequential(
-            *(MixerLayer(num_tokens, hidden_channels, token_hidden,
-                         channel_hidden, dropout) for _ in range(num_mixers)))
+        self.mixer_head = nn.Sequential(*(MixerLayer(
+            num_tokens, hidden_channels, token_hidden, channel_hidden, dropout)
+                                          for _ in range(num_mixers)))
         self.mixer_norm_layer = FCBlock(hidden_channels, hidden_channels)
         self.cls_pred_layer = nn.Linear(hidden_channels,
                                         self.tokenizer.num_codes)
@@ -288,7 +288,8 @@ class PCTHead(BaseHead):
             for k, s in zip(joints, scores)
         ]
 
-    def _predict_joints(self, feats: Sequence[Tensor]) -> Tuple[Tensor, Tensor]:
+    def _predict_joints(self,
+                        feats: Sequence[Tensor]) -> Tuple[Tensor, Tensor]:
         """Joints ``(B, K, C)`` and their scores ``(B, K)``."""
         pred = self.pose_tokens(feats)
         confidence = pred.confidence.squeeze(-1)  # (B, N)
@@ -298,8 +299,8 @@ class PCTHead(BaseHead):
             share = self.tokenizer.decoder_token_mlp.weight.abs()  # (K, N)
             scores = confidence @ F.normalize(share, p=1, dim=-1).t()
         else:
-            scores = confidence.mean(-1, keepdim=True).expand(
-                -1, self.tokenizer.num_joints)
+            scores = confidence.mean(
+                -1, keepdim=True).expand(-1, self.tokenizer.num_joints)
         return self._decode_tokens(pred.tokens), scores
 
 

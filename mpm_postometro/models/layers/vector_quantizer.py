@@ -141,8 +141,7 @@ class VectorQuantizer(nn.Module):
         size = self.ema_cluster_size
         size.mul_(self.decay).add_(counts, alpha=1 - self.decay)
         total = size.sum()
-        size.add_(self.eps).mul_(total /
-                                 (total + self.num_codes * self.eps))
+        size.add_(self.eps).mul_(total / (total + self.num_codes * self.eps))
         self.ema_w.mul_(self.decay).add_(sums, alpha=1 - self.decay)
         # In place, as what remembers the tensors (DDP) must see the change;
         # the lookup's gradient does not need the old values.
@@ -150,8 +149,8 @@ class VectorQuantizer(nn.Module):
         if self.revive_threshold > 0:
             self._revive(latents)
         share = counts / counts.sum()
-        return ((counts > 0).float().mean(),
-                torch.special.entr(share).sum().exp())
+        return ((counts
+                 > 0).float().mean(), torch.special.entr(share).sum().exp())
 
     def _revive(self, latents: Tensor) -> None:
         """Move dead codes to random inputs of this batch."""
@@ -175,8 +174,7 @@ class VectorQuantizer(nn.Module):
             nearest = _add_products(latents, centres).argmin(-1)
             counts, sums = _cluster(latents, nearest, self.num_codes)
             centres = torch.where(counts[:, None] > 0,
-                                  sums / counts.clamp(min=1)[:, None],
-                                  centres)
+                                  sums / counts.clamp(min=1)[:, None], centres)
         # An empty cluster gets a small count: it moves easily, and is the
         # first to be revived.
         size = counts.clamp(min=self.eps)

@@ -76,11 +76,12 @@ class TokenizerEstimator(BaseModel):
             self.guide_backbone.eval()
         return self
 
-    def forward(self,
-                inputs: Union[Tensor, List[Tensor]],
-                data_samples: OptSampleList = None,
-                mode: str = 'tensor'
-                ) -> Union[TokenizerOutput, Dict[str, Tensor], SampleList]:
+    def forward(
+        self,
+        inputs: Union[Tensor, List[Tensor]],
+        data_samples: OptSampleList = None,
+        mode: str = 'tensor'
+    ) -> Union[TokenizerOutput, Dict[str, Tensor], SampleList]:
         """Reconstruct poses.
 
         Args:
@@ -151,9 +152,8 @@ class TokenizerEstimator(BaseModel):
             meta = sample.metainfo
             if 'input_center' in meta:
                 keypoints[:, :2] = (
-                    keypoints[:, :2] / meta['input_size'] *
-                    meta['input_scale'] + meta['input_center'] -
-                    0.5 * meta['input_scale'])
+                    keypoints[:, :2] / meta['input_size'] * meta['input_scale']
+                    + meta['input_center'] - 0.5 * meta['input_scale'])
             pred = InstanceData(
                 keypoints=keypoints[None],
                 keypoint_scores=np.ones((1, len(keypoints)), np.float32),
@@ -165,8 +165,9 @@ class TokenizerEstimator(BaseModel):
             sample.pred_instances = pred
         return data_samples
 
-    def _read(self, inputs: Tensor, data_samples: OptSampleList
-              ) -> Tuple[Tensor, Tensor, Union[Tensor, None]]:
+    def _read(
+        self, inputs: Tensor, data_samples: OptSampleList
+    ) -> Tuple[Tensor, Tensor, Union[Tensor, None]]:
         """Joints ``(B, K, C)``, visibility ``(B, K)``, image features."""
         if self.guide_backbone is None:
             dims = self.tokenizer.coord_dims

@@ -4,10 +4,10 @@ from typing import NamedTuple, Optional, Sequence, Tuple, Union
 
 import torch
 from mmengine.model import BaseModule
-from torch import Tensor, nn
-
 from mmpose.registry import MODELS
 from mmpose.utils.typing import OptConfigType
+from torch import Tensor, nn
+
 from ..layers import MixerLayer, QuantizerOutput, VectorQuantizer
 
 __all__ = ['PCTTokenizer', 'TokenizerOutput', 'sample_joint_features']
@@ -123,8 +123,7 @@ class PCTTokenizer(BaseModule):
             self.start_img_embed = nn.Linear(guide_channels, guide_width)
         self.start_embed = nn.Linear(coord_dims, width - guide_width)
         self.invisible_token = nn.Parameter(torch.empty(1, 1, width))
-        nn.init.trunc_normal_(
-            self.invisible_token, std=0.02, a=-0.02, b=0.02)
+        nn.init.trunc_normal_(self.invisible_token, std=0.02, a=-0.02, b=0.02)
         self.encoder = blocks
         self.encoder_layer_norm = nn.LayerNorm(width)
         self.token_mlp = nn.Linear(num_joints, num_tokens)
@@ -136,10 +135,7 @@ class PCTTokenizer(BaseModule):
         width, blocks = _mixers(
             num_joints, decoder,
             dict(
-                num_blocks=1,
-                channels=32,
-                token_hidden=64,
-                channel_hidden=64))
+                num_blocks=1, channels=32, token_hidden=64, channel_hidden=64))
         self.decoder_token_mlp = nn.Linear(num_tokens, num_joints)
         self.decoder_start = nn.Linear(token_dim, width)
         self.decoder = blocks
@@ -161,8 +157,7 @@ class PCTTokenizer(BaseModule):
                 raise ValueError(
                     f'{name} should be one number or {self.coord_dims}, but '
                     f'got {value.tolist()}')
-            self.register_buffer(name,
-                                 value.expand(self.coord_dims).clone())
+            self.register_buffer(name, value.expand(self.coord_dims).clone())
         if scale is not None and not bool((self.coord_scale > 0).all()):
             raise ValueError(f'coord_scale should be positive, got {scale}')
 
@@ -178,8 +173,8 @@ class PCTTokenizer(BaseModule):
         """Encode, quantise and decode. Arguments as for :meth:`encode`."""
         encoded = self.encode(joints, visible, img_feats)
         return TokenizerOutput(
-            self.decode(encoded.quantized), encoded.codes,
-            encoded.latent_loss, encoded.usage, encoded.perplexity)
+            self.decode(encoded.quantized), encoded.codes, encoded.latent_loss,
+            encoded.usage, encoded.perplexity)
 
     def encode(self,
                joints: Tensor,
@@ -302,8 +297,8 @@ def _mixers(num_joints: int, cfg: OptConfigType,
     """Width and mixer layers, from defaults and what ``cfg`` changes."""
     cfg = {**defaults, **(cfg or {})}
     num_blocks = cfg.pop('num_blocks')
-    return cfg['channels'], nn.Sequential(
-        *(MixerLayer(num_joints, **cfg) for _ in range(num_blocks)))
+    return cfg['channels'], nn.Sequential(*(MixerLayer(num_joints, **cfg)
+                                            for _ in range(num_blocks)))
 
 
 def sample_joint_features(feature_map: Tensor, joints: Tensor,

@@ -1,0 +1,169 @@
+# Copyright (c) The mpm_postometro authors. All rights reserved.
+import socket
+
+import pytest
+import torch
+import torch.multiprocessing as mp
+
+from mpm_postometro.models.layers import VectorQuantizer
+
+NAMES = ('codebook', 'ema_w', 'ema_cluster_size')
+
+
+def test_nearest_code_and_straight_through():
+    torch.manual_seed(0)
+    quantizer = VectorQuantizer(7, 3).eval()
+    z = torch.randn(2, 5, 3, requires_grad=True)
+    output = quantizer(z)
+    distances = (z[..., None, :] - quantizer.codebook).square().sum(-1)
+    torch.testing.assert_close(quantizer.distances(z), distances)
+    assert output.codes.equal(distances.argmin(-1))
+    torch.testing.assert_close(output.quantized,
+                               quantizer.codebook[output.codes])
+    torch.testing.assert_close(output.latent_loss,
+                               distances.min(-1).values.sum() / z.numel())
+    assert output.usage is None and output.perplexity is None
+
+    weight = torch.randn_like(z)
+    grad, = torch.autograd.grad((output.quantized * weight).sum(), z)
+    torch.testing.assert_close(grad, weight)
+
+
+def test_update_by_hand():
+    """Two codes, three inputs, numbers worked out on paper."""
+    quantizer = VectorQuantizer(2, 1, decay=0.5, eps=0.5).train()
+    quantizer.load_state_dict(
+        dict(
+            codebook=torch.tensor([[0.], [10.]]),
+            ema_w=torch.tensor([[2.], [40.]]),
+            ema_cluster_size=torch.tensor([2., 4.])))
+    output = quantizer(torch.tensor([[1.], [2.], [9.]]))
+    assert output.codes.tolist() == [0, 0, 1]
+    # The lookup saw the old codebook.
+    assert output.quantized.tolist() == [[0.], [0.], [10.]]
+    assert output.latent_loss.item() == pytest.approx((1 + 4 + 1) / 3)
+    # Counts .5 * (2, 4) + .5 * (2, 1) = (2, 2.5), of sum 4.5; smoothed
+    # (2.5, 3) / 5.5 * 4.5.
+    count = torch.tensor([2.5, 3.]) / 5.5 * 4.5
+    weight = torch.tensor([[.5 * 2 + .5 * 3], [.5 * 40 + .5 * 9]])
+    torch.testing.assert_close(quantizer.ema_cluster_size, count)
+    torch.testing.assert_close(quantizer.ema_w, weight)
+    torch.testing.assert_close(quantizer.codebook, weight / count[:, None])
+    assert output.usage.item() == 1
+    entropy = torch.distributions.Categorical(torch.tensor([2., 1.])).entropy()
+    torch.testing.assert_close(output.perplexity, entropy.exp())
+
+
+def test_eval_changes_nothing():
+    torch.manual_seed(0)
+    quantizer = VectorQuantizer(
+        8, 4, kmeans_iters=2, revive_threshold=0.5).eval()
+    before = {k: v.clone() for k, v in quantizer.state_dict().items()}
+    quantizer(torch.randn(20, 4))
+    for key, value in quantizer.state_dict().items():
+        assert value.equal(before[key]), key
+
+
+def test_half_precision_chooses_the_same_codes():
+    torch.manual_seed(0)
+    quantizer = VectorQuantizer(64, 16).eval()
+    z = torch.randn(200, 16)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        codes = quantizer(z).codes
+    assert codes.equal(quantizer(z).codes)
+
+
+def test_kmeans_start_finds_clusters_and_keeps_a_loaded_codebook():
+    torch.manual_seed(0)
+    centres = torch.randn(4, 3) * 10
+    z = (centres[:, None] + 0.01 * torch.randn(4, 50, 3)).flatten(0, 1)
+    quantizer = VectorQuantizer(16, 3, kmeans_iters=10).train()
+    output = quantizer(z)
+    assert output.latent_loss < 1e-3
+    assert VectorQuantizer(16, 3).train()(z).latent_loss > 1
+
+    resumed = VectorQuantizer(16, 3, kmeans_iters=10).train()
+    resumed.load_state_dict(quantizer.state_dict())
+    codebook = resumed.codebook.clone()
+    moved = resumed(z + 100)  # a fresh start would fit these
+    assert moved.latent_loss > 100
+    assert moved.quantized.sub(codebook[moved.codes]).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize('threshold', [0, 0.1])
+def test_dead_codes_are_revived(threshold):
+    torch.manual_seed(0)
+    quantizer = VectorQuantizer(32, 4, revive_threshold=threshold).train()
+    z = torch.randn(256, 4) * 0.1 + 5  # far from the codebook
+    for _ in range(60):
+        output = quantizer(z)
+    for name in NAMES:
+        assert getattr(quantizer, name).isfinite().all()
+    if threshold:
+        assert output.usage > 0.9 and output.perplexity > 16
+    else:
+        assert output.usage < 0.5
+
+
+def test_more_codes_than_inputs():
+    torch.manual_seed(0)
+    quantizer = VectorQuantizer(
+        50, 4, kmeans_iters=3, revive_threshold=0.1).train()
+    z = torch.randn(7, 4)
+    for _ in range(3):
+        output = quantizer(z)
+    assert output.latent_loss < 1e-3
+    assert quantizer.codebook.isfinite().all()
+
+
+def test_bad_arguments():
+    with pytest.raises(ValueError, match='width 4'):
+        VectorQuantizer(8, 4)(torch.zeros(2, 3))
+    with pytest.raises(ValueError, match='decay'):
+        VectorQuantizer(8, 4, decay=1.)
+    with pytest.raises(ValueError, match='revive_threshold'):
+        VectorQuantizer(8, 4, revive_threshold=2.)
+
+
+def _build(options):
+    torch.manual_seed(3)
+    return VectorQuantizer(16, 4, **options).train()
+
+
+def _batches():
+    return torch.randn(2, 60, 4, generator=torch.Generator().manual_seed(1))
+
+
+def _two_steps(rank, port, folder):
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group(
+        'gloo', init_method=f'tcp://127.0.0.1:{port}', rank=rank, world_size=2)
+    results = []
+    for options in (dict(), dict(kmeans_iters=3, revive_threshold=0.3)):
+        quantizer = _build(options)
+        torch.manual_seed(rank)
+        for z in _batches():
+            part = z[:13] if rank == 0 else z[13:]  # unequal shares
+            output = quantizer(part)
+        results.append(
+            (quantizer.state_dict(), output.usage, output.perplexity))
+    torch.save(results, f'{folder}/{rank}.pth')
+    torch.distributed.destroy_process_group()
+
+
+def test_two_processes_equal_one(tmp_path):
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        port = probe.getsockname()[1]
+    mp.spawn(_two_steps, (port, str(tmp_path)), nprocs=2)
+    first, second = (torch.load(tmp_path / f'{rank}.pth') for rank in (0, 1))
+    single = _build({})
+    for z in _batches():
+        output = single(z)
+    for name in NAMES:
+        torch.testing.assert_close(first[0][0][name], getattr(single, name))
+        # With the random choices of k-means and revival too.
+        for one, other in zip(first, second):
+            assert one[0][name].equal(other[0][name])
+    torch.testing.assert_close(first[0][1], output.usage)
+    torch.testing.assert_close(first[0][2], output.perplexity)
