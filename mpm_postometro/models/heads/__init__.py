@@ -1,4 +1,9 @@
 # Copyright (c) The mpm_postometro authors. All rights reserved.
+from .official_keys import from_official_key, head_state_from_official
 from .pct_head import PCTHead, PoseTokens
+from .postometro_head import MeshPrediction, PostoMETROHead
 
-__all__ = ['PCTHead', 'PoseTokens']
+__all__ = [
+    'MeshPrediction', 'PCTHead', 'PoseTokens', 'PostoMETROHead',
+    'from_official_key', 'head_state_from_official'
+]

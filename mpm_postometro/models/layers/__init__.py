@@ -1,7 +1,16 @@
 # Copyright (c) The mpm_postometro authors. All rights reserved.
+from .mesh_attention import MeshAttention
+from .mesh_upsampler import MeshUpsampler, SparseMatrix
 from .mixer import FCBlock, MixerLayer, MixerMLP
+from .pose_modulator import PoseModulator
+from .positional_encoding import sine_position_code
+from .transformer import (Attention, DecoderLayer, EncoderDecoder,
+                          EncoderLayer, TransformerDecoder, TransformerEncoder)
 from .vector_quantizer import QuantizerOutput, VectorQuantizer
 
 __all__ = [
-    'FCBlock', 'MixerLayer', 'MixerMLP', 'QuantizerOutput', 'VectorQuantizer'
+    'Attention', 'DecoderLayer', 'EncoderDecoder', 'EncoderLayer', 'FCBlock',
+    'MeshAttention', 'MeshUpsampler', 'MixerLayer', 'MixerMLP',
+    'PoseModulator', 'QuantizerOutput', 'SparseMatrix', 'TransformerDecoder',
+    'TransformerEncoder', 'VectorQuantizer', 'sine_position_code'
 ]

@@ -1,0 +1,182 @@
+# Copyright (c) The mpm_postometro authors. All rights reserved.
+"""Self-attention in which a vertex sees its mesh neighbours only."""
+from typing import List, Optional
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+__all__ = ['MeshAttention']
+
+
+def split_mesh(adjacency: np.ndarray, size: int) -> List[np.ndarray]:
+    """Cut a mesh into connected patches of at most ``size`` vertices.
+
+    Patches grow greedily towards the vertex with most links into the patch,
+    which keeps their borders short.
+
+    Args:
+        adjacency (np.ndarray): (V, V) bool, symmetric.
+        size (int): Largest number of vertices in a patch.
+
+    Returns:
+        list[np.ndarray]: Vertex indices of each patch; every vertex is in
+        exactly one.
+    """
+    free = np.ones(len(adjacency), dtype=bool)
+    patches = []
+    while free.any():
+        open_links = np.where(free, (adjacency & free).sum(1), len(free) + 1)
+        patch = [int(open_links.argmin())]
+        free[patch[0]] = False
+        while len(patch) < size:
+            links = adjacency[patch].sum(0) * free
+            if not links.any():
+                break
+            best = np.flatnonzero(links == links.max())
+            open_links = (adjacency[best] & free).sum(1)
+            patch.append(int(best[open_links.argmin()]))
+            free[patch[-1]] = False
+        patches.append(np.array(patch))
+    return patches
+
+
+class MeshAttention(nn.Module):
+    """Attention among joint and vertex tokens with FastMETRO's mask.
+
+    Pairs of vertices that are not adjacent are blocked; every pair with a
+    joint is open. Most of the (J + V)^2 products would be thrown away, so the
+    mesh is cut into patches and each patch attends to the joints, to itself
+    and to its border. That gives the numbers of the dense computation with
+    the mask; which is used instead where patches would not save half of the
+    products (small or strongly linked meshes).
+
+    The buffers are not persistent.
+
+    Args:
+        adjacency (Tensor): (V, V) bool, symmetric, with diagonal.
+        num_joints (int): Number ``J`` of tokens before the vertices.
+        patch_size (int, optional): Vertices in a patch; None computes
+            densely. Defaults to 32, which measured quickest on CPUs for the
+            431 vertices of SMPL's coarse mesh.
+    """
+
+    def __init__(self,
+                 adjacency: Tensor,
+                 num_joints: int,
+                 patch_size: Optional[int] = 32) -> None:
+        super().__init__()
+        if adjacency.dim() != 2 or not torch.equal(adjacency, adjacency.T):
+            raise ValueError('adjacency must be a symmetric (V, V) matrix, '
+                             f'got shape {tuple(adjacency.shape)}')
+        adjacency = adjacency.bool().cpu()
+        self.num_joints = num_joints
+        num_vertices = len(adjacency)
+        self.num_tokens = num_joints + num_vertices
+        self.use_patches = False
+        if patch_size:
+            adjacency_np = adjacency.numpy()
+            patches = split_mesh(adjacency_np, patch_size)
+            seen = [np.flatnonzero(adjacency_np[p].any(0)) for p in patches]
+            shape = (len(patches), max(map(len, patches)),
+                     num_joints + max(map(len, seen)))
+            self.use_patches = 2 * np.prod(shape) < self.num_tokens**2
+        if self.use_patches:
+            self._register_patches(adjacency_np, patches, seen, shape)
+        else:
+            mask = torch.ones(
+                self.num_tokens, self.num_tokens, dtype=torch.bool)
+            mask[num_joints:, num_joints:] = adjacency
+            self.register_buffer('mask', mask, persistent=False)
+
+    def _register_patches(self, adjacency, patches, seen, shape) -> None:
+        joints = self.num_joints
+        num_patches, num_queries, num_keys = shape
+        queries = np.full((num_patches, num_queries), joints)  # any filling
+        keys = np.zeros((num_patches, num_keys), dtype=np.int64)
+        mask = np.zeros(shape, dtype=bool)
+        place = np.zeros(len(adjacency), dtype=np.int64)
+        keys[:, :joints] = np.arange(joints)
+        mask[:, :, :joints] = True
+        # filled-up queries must see something, joints or not: NaN otherwise
+        mask[:, :, 0] |= joints == 0
+        for i, (patch, near) in enumerate(zip(patches, seen)):
+            span = slice(joints, joints + len(near))
+            queries[i, :len(patch)] = joints + patch
+            keys[i, span] = joints + near
+            mask[i, :len(patch), span] = adjacency[np.ix_(patch, near)]
+            place[patch] = i * num_queries + np.arange(len(patch))
+        buffers = dict(
+            queries=queries.reshape(-1),
+            keys=keys.reshape(-1),
+            mask=mask[:, None],
+            place=place)
+        for name, array in buffers.items():
+            self.register_buffer(
+                name, torch.from_numpy(array), persistent=False)
+
+    def forward(self,
+                query: Tensor,
+                key_value: Tensor,
+                num_heads: int,
+                dropout: float = 0.) -> Tensor:
+        """Attend.
+
+        Args:
+            query (Tensor): Projected queries (B, J + V, D).
+            key_value (Tensor): Projected keys and values side by side,
+                (B, J + V, 2 D).
+            num_heads (int): Number of heads.
+            dropout (float): Dropout rate of the attention weights.
+
+        Returns:
+            Tensor: (B, J + V, D).
+        """
+        if not self.use_patches:
+            return attend(query, key_value, num_heads, dropout, self.mask)
+        batch, _, dim = query.shape
+        num_patches, _, num_queries, num_keys = self.mask.shape
+        joints = self.num_joints
+        patch_query = query.index_select(1, self.queries)
+        patch_key_value = key_value.index_select(1, self.keys)
+        out = attend(
+            patch_query.view(-1, num_queries, dim),
+            patch_key_value.view(-1, num_keys, 2 * dim), num_heads, dropout,
+            self.mask.expand(batch, *self.mask.shape).flatten(0, 1))
+        out = out.reshape(batch, num_patches * num_queries, dim)
+        out = out.index_select(1, self.place)
+        if joints == 0:
+            return out
+        joint_out = attend(query[:, :joints], key_value, num_heads, dropout)
+        return torch.cat([joint_out, out], 1)
+
+
+def attend(query: Tensor,
+           key_value: Tensor,
+           num_heads: int,
+           dropout: float = 0.,
+           mask: Optional[Tensor] = None) -> Tensor:
+    """Scaled dot-product attention of several heads.
+
+    Args:
+        query (Tensor): (B, L, D).
+        key_value (Tensor): Keys and values side by side (B, S, 2 D).
+        num_heads (int): Number of heads.
+        dropout (float): Dropout rate of the attention weights. With a rate
+            above zero torch has no fused kernel on CPU.
+        mask (Tensor, optional): Bool, True = may attend; broadcast to
+            (B, heads, L, S).
+
+    Returns:
+        Tensor: (B, L, D).
+    """
+    head_dim = query.shape[-1] // num_heads
+    key, value = key_value.unflatten(-1, (2, num_heads, head_dim)).unbind(2)
+    out = F.scaled_dot_product_attention(
+        query.unflatten(-1, (num_heads, head_dim)).transpose(1, 2),
+        key.transpose(1, 2),
+        value.transpose(1, 2),
+        attn_mask=mask,
+        dropout_p=dropout)
+    return out.transpose(1, 2).flatten(2)
