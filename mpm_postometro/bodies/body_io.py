@@ -177,6 +177,9 @@ def _find_companion(patterns, model: Path) -> Optional[Path]:
 
 
 def _dense(value, source: str, key: str) -> np.ndarray:
+    if isinstance(value, np.ndarray) and value.dtype == object \
+            and value.ndim == 0:
+        value = value.item()  # numpy.savez of a sparse matrix
     if sp.issparse(value):
         value = value.toarray()
     if not isinstance(value, np.ndarray) or value.dtype.kind not in 'biuf':
@@ -320,20 +323,24 @@ def _companions(data: BodyData, model: Path,
     if unknown:
         raise ValueError(f'unknown regressors {sorted(unknown)}, expected '
                          f'{sorted(_REGRESSOR_PATTERNS)}')
-    if regressors is not None and not given and not Path(regressors).is_dir():
-        raise FileNotFoundError(f'folder of regressors {regressors} not found')
+    folder = None if isinstance(regressors, Mapping) else regressors
+    if folder is not None and not Path(folder).is_dir():
+        raise FileNotFoundError(f'folder of regressors {folder} not found')
     for key, patterns in _REGRESSOR_PATTERNS.items():
         if key in given:
             value = given[key]
             if not isinstance(value, np.ndarray):
                 value = load_npy(value)
-        else:
-            place = model if regressors is None or given else Path(
-                regressors) / 'x'
-            file = _find_companion(patterns, place)
+        elif data.levels is None or folder is not None:
+            # The built-in body has its own: SMPL's would not fit its
+            # vertices, though the numbers agree.
+            beside = model if folder is None else Path(folder) / model.name
+            file = _find_companion(patterns, beside)
             if file is None:
                 continue
             value = load_npy(file)
+        else:
+            continue
         found[key] = _dense(value, f'regressor {key}', key)
     for key, matrix in found.items():
         if matrix.ndim != 2 or matrix.shape[1] != len(data.v_template):
@@ -341,15 +348,15 @@ def _companions(data: BodyData, model: Path,
                              f'{len(data.v_template)}), got {matrix.shape}')
     if 'h36m17' in found:
         found['h36m17'] = _straighten_legs(found['h36m17'], data.v_template)
+    if 'coco17' in found:
+        # Pose2Mesh's file has COCO's 17 rows first; more may follow.
+        found['coco17'] = found['coco17'][:SKELETONS['coco17'].num_joints]
     extra = found.pop('extra', None)
     if extra is not None and len(extra) >= 14:
         stacked = np.concatenate([data.regressors['smpl24'], extra])
         found['j24'] = stacked[list(_J24_ROWS)]
         found.setdefault('coco17',
                          found['j24'][joint_mapping('j24', 'coco17')])
-    elif 'coco17' in found:
-        # Pose2Mesh's file has COCO's 17 rows first; more may follow.
-        found['coco17'] = found['coco17'][:SKELETONS['coco17'].num_joints]
     return found
 
 
@@ -386,7 +393,7 @@ def read_body(path: Optional[PathLike],
     if levels is not None:
         if not Path(levels).is_file():
             raise FileNotFoundError(f'mesh levels {levels} not found')
-        changes['levels'] = read_mesh_downsampling(Path(levels).resolve())
+        changes['levels'] = read_mesh_downsampling(levels)
         if changes['levels'].sizes[0] != len(data.v_template):
             raise ValueError(
                 f"{levels}: finest level has {changes['levels'].sizes[0]} "

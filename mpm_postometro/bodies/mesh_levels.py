@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import List, Optional, Tuple
+from typing import List, Optional, Tuple, Union
 
 import numpy as np
 import scipy.sparse as sp
@@ -70,8 +70,7 @@ def _selection(matrix: sp.spmatrix, where: str) -> np.ndarray:
     return matrix.indices.astype(np.int64)
 
 
-@lru_cache(maxsize=4)
-def read_mesh_downsampling(path: Path) -> LevelData:
+def read_mesh_downsampling(path: Union[str, Path]) -> LevelData:
     """Read SMPL's published mesh levels (``mesh_downsampling.npz``).
 
     Of the file's keys A, U, D and F are read (adjacency, up- and
@@ -79,14 +78,21 @@ def read_mesh_downsampling(path: Path) -> LevelData:
     not sum to one: the published upsampling is not affine.
 
     Args:
-        path (Path): File.
+        path (str | Path): File.
 
     Returns:
-        LevelData: The levels, as many as the file has.
+        LevelData: The levels, as many as the file has. Cached: do not write.
 
     Raises:
         ValueError: If a key is missing or a matrix has the wrong shape.
     """
+    path = Path(path).resolve()
+    stat = path.stat()
+    return _read_cached(path, (stat.st_mtime_ns, stat.st_size))
+
+
+@lru_cache(maxsize=4)
+def _read_cached(path: Path, stamp: tuple) -> LevelData:
     arrays = load_npz(path, keys=('A', 'U', 'D', 'F'))
     missing = [key for key in 'AUDF' if key not in arrays]
     if missing:

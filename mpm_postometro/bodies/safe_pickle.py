@@ -24,9 +24,11 @@ class UnsafePickleError(pickle.UnpicklingError):
 class _Record:
     """What the pickle wanted to build: arguments and state, never code."""
 
+    args: tuple = ()
+    state: Any = None
+
     def __init__(self, *args):
         self.args = args
-        self.state = None
 
     def __setstate__(self, state):
         self.state = state
