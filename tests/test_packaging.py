@@ -5,7 +5,6 @@ import re
 import shutil
 import subprocess
 import sys
-import sysconfig
 import tarfile
 import venv
 import zipfile
@@ -63,7 +62,7 @@ def installed(wheel, tmp_path_factory):
         '-c',
         'import sysconfig; print(sysconfig.get_path("purelib"))',
         cwd=folder).strip()
-    paths = {sysconfig.get_path('purelib'), sysconfig.get_path('platlib')}
+    paths = {path for path in sys.path if path.endswith('-packages')}
     with open(os.path.join(site, 'lent.pth'), 'w') as file:
         # Paths in a .pth are not searched for further .pth files, so an
         # editable installation of ours does not shine through.
@@ -141,16 +140,18 @@ def test_installed_package_works_alone(installed, tmp_path):
 
 def test_mim_finds_config_and_tool(installed, tmp_path):
     pytest.importorskip('mim')
-    out = _run(
-        installed,
-        '-m',
-        'mim',
-        'train',
-        'mpm_postometro',
-        'postometro_hrnet48.py',
-        '--help',
-        cwd=tmp_path)
-    assert 'mpm_postometro' in out
+    found = _run(installed, '-m', 'mim', 'search', 'mpm_postometro',
+                 cwd=tmp_path)
+    assert 'postometro_hrnet48' in found
+    # It ends in our own parser, so mim has found config and tool.
+    done = subprocess.run([
+        str(installed), '-m', 'mim', 'train', 'mpm_postometro',
+        'postometro_hrnet48.py', '--gpus', '0', '--interval', 'often'
+    ],
+                          cwd=tmp_path,
+                          capture_output=True,
+                          text=True)
+    assert "--interval: invalid int value: 'often'" in done.stderr
 
 
 def test_requirement_files_agree(repo_root):
