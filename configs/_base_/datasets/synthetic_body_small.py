@@ -1,0 +1,69 @@
+# The built-in data set at 128 x 128, small enough to train on in minutes on
+# two cores. Rendered once into `cache_dir`, then read from there.
+dataset_type = 'SyntheticBodyDataset'
+input_size = (128, 128)
+cache_dir = 'data/synthetic_body_small'
+
+train_pipeline = [
+    dict(type='GetBBoxCenterScale', padding=1.25),
+    dict(
+        type='RandomBBoxTransform',
+        shift_factor=0.05,
+        shift_prob=1.0,
+        scale_factor=(0.85, 1.15),
+        scale_prob=1.0,
+        rotate_factor=30.0,
+        rotate_prob=0.6),
+    dict(type='MeshFlip', prob=0.5),
+    dict(type='MeshAffine', input_size=input_size),
+    dict(type='PackMeshInputs'),
+]
+test_pipeline = [
+    dict(type='GetBBoxCenterScale', padding=1.25),
+    dict(type='MeshAffine', input_size=input_size),
+    dict(type='PackMeshInputs'),
+]
+
+train_dataloader = dict(
+    batch_size=32,
+    num_workers=1,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=True),
+    dataset=dict(
+        type=dataset_type,
+        split='train',
+        length=8000,
+        seed=0,
+        image_size=128,
+        cache_dir=cache_dir,
+        pipeline=train_pipeline))
+val_dataloader = dict(
+    batch_size=50,
+    num_workers=1,
+    persistent_workers=True,
+    drop_last=False,
+    sampler=dict(type='DefaultSampler', shuffle=False, round_up=False),
+    dataset=dict(
+        type=dataset_type,
+        split='val',
+        length=300,
+        seed=0,
+        image_size=128,
+        cache_dir=cache_dir,
+        pipeline=test_pipeline,
+        test_mode=True))
+test_dataloader = dict(
+    batch_size=50,
+    num_workers=1,
+    persistent_workers=True,
+    drop_last=False,
+    sampler=dict(type='DefaultSampler', shuffle=False, round_up=False),
+    dataset=dict(
+        type=dataset_type,
+        split='test',
+        length=1000,
+        seed=0,
+        image_size=128,
+        cache_dir=cache_dir,
+        pipeline=test_pipeline,
+        test_mode=True))

@@ -1,0 +1,34 @@
+# PostoMETRO, small, on the built-in data. Set model.pose_branch_checkpoint to
+# the checkpoint of the classifier; its backbone is a good start for the
+# mesh's backbone too (the paper starts from backbones trained on 2D pose):
+# model.backbone.init_cfg.type=Pretrained, .checkpoint=..., .prefix=backbone.
+_base_ = [
+    '../_base_/short_runtime.py',
+    '../_base_/datasets/synthetic_body_small.py',
+    '../_base_/models/pct_classifier_small.py',
+]
+
+model = dict(
+    type='MeshEstimator',
+    data_preprocessor={{_base_.data_preprocessor}},
+    backbone={{_base_.backbone}},
+    pose_branch={{_base_.classifier}},
+    pose_branch_checkpoint=None,
+    body=dict(path=None),
+    head=dict(
+        type='PostoMETROHead',
+        in_channels=256,
+        token_dim=64,
+        num_tokens=34,
+        hidden_dims=(128, 64),
+        feedforward_dims=(256, 128),
+        num_layers=1,
+        num_heads=4,
+        dropout=0.0,
+        pose_modulator=dict(),
+        template_init=True,
+        output_init_std=0.01,
+        camera_init_scale=0.9))
+
+val_evaluator = dict(type='MeshMetric')
+test_evaluator = val_evaluator

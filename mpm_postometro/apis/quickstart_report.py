@@ -1,0 +1,311 @@
+# Copyright (c) The mpm_postometro authors. All rights reserved.
+"""The last stage of the quick start: test on held-out images, and show."""
+import os.path as osp
+import re
+from typing import Callable, Dict, List, NamedTuple
+
+import numpy as np
+import torch
+from mmengine.dataset import pseudo_collate
+from mmengine.runner import Runner
+
+from mpm_postometro.bodies import BodyModel, load_body
+from mpm_postometro.evaluation.baselines import constant_baselines
+from mpm_postometro.visualization import (Curve, Image, Stage, Summary, Table,
+                                          ViewerMesh,
+                                          overlay_weak_perspective,
+                                          read_scalars, render_view,
+                                          stack_panels, write_report)
+
+METRICS = dict(mpjpe='MPJPE', pa_mpjpe='PA-MPJPE', mpvpe='MPVPE')
+MODELS = dict(image_only='image only', postometro='PostoMETRO')
+NUM_PICTURES = 8
+NUM_MESHES = 4
+
+ABOUT = """Image to 3D human mesh, trained from scratch on rendered people: a \
+pose tokenizer (PCT), a classifier that reads pose tokens from an image, and \
+a mesh transformer that joins image tokens with these pose tokens \
+(PostoMETRO). "Image only" is the same transformer without pose tokens. \
+"Best constant" never looks at the image: the mean person of the training \
+set (MPJPE, MPVPE), and the mean pose in the body's own frame (PA-MPJPE)."""
+
+
+class Tested(NamedTuple):
+    """A trained network and how it did."""
+    metrics: Dict[str, float]
+    model: torch.nn.Module
+    dataset: torch.utils.data.Dataset
+
+
+def evaluate_and_report(quickstart, report: Callable) -> dict:
+    """Test both networks, measure the constants, write report and summary.
+
+    Args:
+        quickstart (QuickStart): Knows configs, checkpoints and times.
+        report (callable): Takes the fraction done and a text.
+
+    Returns:
+        dict: The summary, as in ``summary.json``.
+    """
+    from .quickstart import STAGES, write_json
+    stages = {stage.name: stage for stage in STAGES}
+    tested: Dict[str, Tested] = {}
+    with quickstart.quiet('evaluation'):
+        for number, name in enumerate(MODELS):
+            report(0.3 * number, f'testing {MODELS[name]}')
+            tested[name] = _test(quickstart, stages[name])
+        report(0.6, 'measuring the constants')
+        dataset = tested['postometro'].dataset
+        train = _train_dataset(quickstart, stages['postometro'])
+        body = load_body()
+        constant = constant_baselines(train.load_parameters(),
+                                      dataset.load_parameters(), body)
+        report(0.8, 'drawing')
+        images, meshes = _pictures(tested, body)
+
+    summary = dict(constant={key: constant[key] for key in METRICS})
+    for name in MODELS:
+        metrics = tested[name].metrics
+        summary[name] = {key: metrics[f'mesh/{key}'] for key in METRICS}
+    times = quickstart.times()
+    summary['seconds'] = round(quickstart.setup_seconds + sum(times.values()),
+                               1)
+    summary['images'] = len(dataset)
+
+    write_report(
+        osp.join(quickstart.work_dir, 'report.html'),
+        title='mpm_postometro: quick start',
+        summary=Summary(ABOUT, _headline(summary)),
+        stages=_stages(quickstart, times),
+        curves=_curves(quickstart),
+        tables=[_result_table(summary),
+                _occlusion_table(tested)],
+        images=images,
+        images_text='Held-out people, from little to much occlusion: input, '
+        'ground truth, image only, PostoMETRO, and PostoMETRO from the side.',
+        meshes=meshes,
+        meshes_text='Drag to turn, wheel to zoom.')
+    write_json(osp.join(quickstart.work_dir, 'summary.json'), summary)
+    return summary
+
+
+def _test(quickstart, stage) -> Tested:
+    cfg = quickstart.config(stage)
+    cfg.work_dir = osp.join(quickstart.folder('evaluation'), stage.name)
+    cfg.load_from = quickstart.checkpoint(stage.name)
+    cfg.model.backbone.init_cfg = None
+    cfg.visualizer.name = f'test_{cfg.visualizer.name}'
+    if 'pose_branch_checkpoint' in cfg.model:
+        # The checkpoint of the network holds its pose branch.
+        cfg.model.pose_branch_checkpoint = None
+    cfg.test_evaluator.dump = osp.join(
+        quickstart.folder('evaluation'), f'{stage.name}.npz')
+    runner = Runner.from_cfg(cfg)
+    metrics = runner.test()
+    return Tested(metrics, runner.model, runner.test_dataloader.dataset)
+
+
+def _train_dataset(quickstart, stage):
+    from mmpose.registry import DATASETS
+    return DATASETS.build(quickstart.config(stage).train_dataloader.dataset)
+
+
+# ------------------------------------------------------------ figures, tables
+def _headline(summary: dict) -> dict:
+    figures = {}
+    for key, title in METRICS.items():
+        value = summary['postometro'][key]
+        ratio = value / summary['constant'][key]
+        figures[f'{title} of PostoMETRO, mm ({ratio:.2f} of the best '
+                'constant)'] = value
+    figures['held-out images'] = summary['images']
+    figures['minutes in all'] = round(summary['seconds'] / 60, 1)
+    return figures
+
+
+def _result_table(summary: dict) -> Table:
+    rows = []
+    for name, title in dict(constant='best constant', **MODELS).items():
+        row = [title]
+        for key in METRICS:
+            row += [
+                summary[name][key],
+                f'{summary[name][key] / summary["constant"][key]:.2f}'
+            ]
+        rows.append(row)
+    header = ['']
+    for title in METRICS.values():
+        header += [f'{title} (mm)', 'ratio']
+    return Table(
+        f'On {summary["images"]} held-out images',
+        header,
+        rows,
+        note='The ratio is to the best constant prediction: less is better.',
+        best=len(rows) - 1)
+
+
+def _occlusion_table(tested: Dict[str, Tested]) -> Table:
+    first = next(iter(tested.values())).metrics
+    bins = sorted({
+        match.group(1)
+        for match in (re.match(r'mesh/persons_occ_(.*)', k) for k in first)
+        if match
+    })
+    rows = []
+    for name in bins:
+        row = [name, int(first[f'mesh/persons_occ_{name}'])]
+        for key in ('mpjpe', 'pa_mpjpe'):
+            row += [
+                tested[model].metrics.get(f'mesh/{key}_occ_{name}')
+                for model in MODELS
+            ]
+        rows.append(row)
+    header = ['hidden part of the person', 'images']
+    for key in ('mpjpe', 'pa_mpjpe'):
+        header += [f'{METRICS[key]}, {title}' for title in MODELS.values()]
+    return Table('By occlusion (mm)', header, rows)
+
+
+def _stages(quickstart, times: Dict[str, float]) -> List[Stage]:
+    texts = dict(
+        data='people rendered into a cache on disk',
+        tokenizer='PCT stage one: 17 joints to tokens and back',
+        classifier='PCT stage two: image to tokens',
+        image_only='mesh transformer on image tokens, the baseline',
+        postometro='mesh transformer on image and frozen pose tokens',
+        evaluation='both networks and the constants on held-out images')
+    stages = [
+        Stage(name, times[name], text) for name, text in texts.items()
+    ]
+    if quickstart.setup_seconds:
+        stages.insert(
+            0, Stage('set-up', quickstart.setup_seconds, 'environment'))
+    return stages
+
+
+def _curves(quickstart) -> List[Curve]:
+    from .quickstart import STAGES
+    curves, validation = [], {}
+    for stage in STAGES:
+        if not stage.config:
+            continue
+        folder = quickstart.folder(stage.name)
+        scalars = _all_scalars(folder)
+        if 'loss' in scalars:
+            curves.append(
+                Curve(
+                    f'Training loss: {stage.title}',
+                    {'loss': scalars['loss']},
+                    x_label='iteration',
+                    smooth=True,
+                    log_y=True))
+        if 'mesh/mpjpe' in scalars:
+            validation[stage.title] = scalars['mesh/mpjpe']
+    if validation:
+        curves.append(
+            Curve(
+                'Validation MPJPE',
+                validation,
+                x_label='epoch',
+                y_label='mm'))
+    return curves
+
+
+def _all_scalars(folder: str) -> dict:
+    """The curves of a stage; a resumed one logs into several folders."""
+    import glob
+    merged: Dict[str, dict] = {}
+    pattern = osp.join(folder, '*', 'vis_data', 'scalars.json')
+    for path in sorted(glob.glob(pattern)):
+        for name, (steps, values) in read_scalars(path).items():
+            # A step that was done again replaces what was lost.
+            merged.setdefault(name, {}).update(zip(steps, values))
+    return {
+        name: (list(sorted(points)), [points[s] for s in sorted(points)])
+        for name, points in merged.items()
+    }
+
+
+# ------------------------------------------------------------------- pictures
+@torch.no_grad()
+def _pictures(tested: Dict[str, Tested], body: BodyModel):
+    dataset = tested['postometro'].dataset
+    chosen = _spread_over_occlusion(dataset, NUM_PICTURES)
+    batch = pseudo_collate([dataset[i] for i in chosen])
+    outputs = {
+        name: [s.cpu() for s in t.model.test_step(batch)]
+        for name, t in tested.items()
+    }
+    faces = body.faces.cpu().numpy()
+    images, meshes = [], []
+    for i, index in enumerate(chosen):
+        sample = batch['data_samples'][i]
+        crop = batch['inputs'][i].numpy().transpose(1, 2, 0)
+        crop = np.ascontiguousarray(crop)
+        truth = _true_vertices(sample.gt_instance_labels, body)
+        joints_2d = sample.gt_instance_labels.joints_2d[0].numpy()
+        camera = _fit_camera(
+            body.regress_joints(torch.from_numpy(truth)[None],
+                                'j14')[0].numpy(), joints_2d, crop.shape[0])
+        large = _enlarge(crop)
+        panels = [large]
+        panels.append(overlay_weak_perspective(large, truth, faces, camera))
+        predictions = {}
+        for name in MODELS:
+            pred = outputs[name][i].pred_instances
+            vertices = pred.vertices[0].numpy()
+            predictions[name] = vertices
+            panels.append(
+                overlay_weak_perspective(large, vertices, faces,
+                                         pred.camera[0].numpy()))
+        panels.append(
+            render_view(predictions['postometro'], faces, 'side',
+                        large.shape[0]))
+        occlusion = float(np.ravel(sample.gt_instances.occlusion)[0])
+        caption = f'image {index}, {100 * occlusion:.0f} % hidden'
+        images.append(Image(stack_panels(panels), caption))
+        if i % max(NUM_PICTURES // NUM_MESHES, 1) == 0:
+            meshes += [
+                ViewerMesh('ground truth', truth, faces, caption,
+                           (150, 160, 170)),
+                *(ViewerMesh(MODELS[name], predictions[name], faces, caption,
+                             color)
+                  for name, color in (('image_only', (222, 158, 84)),
+                                      ('postometro', (84, 140, 214)))),
+            ]
+    return images, meshes
+
+
+def _spread_over_occlusion(dataset, count: int) -> List[int]:
+    """Indices of people from little to much occlusion."""
+    pool = range(min(len(dataset), 200))
+    occlusion = [
+        float(np.ravel(dataset.get_data_info(i)['occlusion'])[0])
+        for i in pool
+    ]
+    order = np.argsort(occlusion, kind='stable')
+    places = np.linspace(0, len(order) - 1, min(count, len(order)))
+    return [int(order[int(round(p))]) for p in places]
+
+
+def _enlarge(crop: np.ndarray, size: int = 256) -> np.ndarray:
+    import cv2
+    return cv2.resize(crop, (size, size), interpolation=cv2.INTER_CUBIC)
+
+
+def _true_vertices(labels, body: BodyModel) -> np.ndarray:
+    vertices = body(labels.betas.float(), labels.body_pose.float(),
+                    labels.global_orient.float()).vertices
+    pelvis = body.regress_joints(vertices, 'h36m17')[:, :1]
+    return (vertices - pelvis)[0].numpy()
+
+
+def _fit_camera(joints: np.ndarray, joints_2d: np.ndarray,
+                size: int) -> np.ndarray:
+    """The weak camera that fits 3D joints to their places in the crop."""
+    target = joints_2d / size * 2 - 1
+    source = joints[:, :2]
+    mean_s, mean_t = source.mean(0), target.mean(0)
+    centred = source - mean_s
+    scale = (centred * (target - mean_t)).sum() / (centred**2).sum()
+    return np.array([scale, *(mean_t / scale - mean_s)], dtype=np.float32)
