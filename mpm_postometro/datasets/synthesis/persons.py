@@ -1,0 +1,184 @@
+# Copyright (c) The mpm_postometro authors. All rights reserved.
+"""Draw one posed person into a layer of colour and coverage."""
+from typing import NamedTuple, Tuple
+
+import cv2
+import numpy as np
+from scipy import sparse
+
+from mpm_postometro.bodies.rasterizer import rasterize
+
+from .appearance import Appearance
+
+__all__ = ['Layer', 'Light', 'PersonPainter']
+
+
+class Light(NamedTuple):
+    """Light of a scene, in the camera frame.
+
+    Attributes:
+        direction (np.ndarray): Towards the lamp. Shape (3, ).
+        key (np.ndarray): Strength of the lamp, BGR. Shape (3, ).
+        ambient (np.ndarray): Light from everywhere, BGR. Shape (3, ).
+        up (np.ndarray): Upwards; ambient light comes mostly from there.
+    """
+    direction: np.ndarray
+    key: np.ndarray
+    ambient: np.ndarray
+    up: np.ndarray
+
+
+class Layer(NamedTuple):
+    """A rectangle to lay over the picture.
+
+    Attributes:
+        colour (np.ndarray): BGR, already multiplied by the coverage. Shape
+            (h, w, 3), uint8.
+        alpha (np.ndarray): Coverage. Shape (h, w), uint8.
+        origin (tuple[int, int]): x and y of its first pixel in the picture,
+            perhaps outside.
+    """
+    colour: np.ndarray
+    alpha: np.ndarray
+    origin: Tuple[int, int]
+
+    def overlap(self, size: int):
+        """Slices of the picture and of the layer where both are.
+
+        Args:
+            size (int): Side of the square picture.
+
+        Returns:
+            tuple: Slices of the picture, slices of the layer; or None.
+        """
+        x, y = self.origin
+        height, width = self.alpha.shape
+        left, top = max(x, 0), max(y, 0)
+        right, bottom = min(x + width, size), min(y + height, size)
+        if left >= right or top >= bottom:
+            return None
+        return ((slice(top, bottom), slice(left, right)),
+                (slice(top - y, bottom - y), slice(left - x, right - x)))
+
+    def paint(self, image: np.ndarray) -> None:
+        """Lay the layer over a picture, in place."""
+        where = self.overlap(len(image))
+        if where is None:
+            return
+        inside, own = where
+        rest = 255 - self.alpha[own]
+        under = cv2.multiply(
+            image[inside], cv2.merge([rest] * 3), scale=1 / 255)
+        image[inside] = cv2.add(under, self.colour[own])
+
+
+class PersonPainter:
+    """Rasterises and shades bodies of one mesh.
+
+    Args:
+        faces (np.ndarray): Shape (F, 3).
+        num_vertices (int): V.
+        supersample (float): Pixels are drawn this many times finer, then
+            averaged.
+    """
+
+    def __init__(self, faces: np.ndarray, num_vertices: int,
+                 supersample: float) -> None:
+        self.faces = faces
+        self.supersample = supersample
+        corners = faces.ravel()
+        owners = np.repeat(np.arange(len(faces)), 3)
+        # Sums the normals of the faces around each vertex.
+        self._around = sparse.csr_matrix(
+            (np.ones(len(corners), np.float32), (corners, owners)),
+            shape=(num_vertices, len(faces)))
+
+    def normals(self, vertices: np.ndarray) -> np.ndarray:
+        """Unit normals at the vertices. Shape (V, 3)."""
+        planes = np.ascontiguousarray(vertices.T)
+        a, b, c = (planes[:, self.faces[:, k]] for k in range(3))
+        u, v = b - a, c - a
+        cross = np.stack([
+            u[1] * v[2] - u[2] * v[1], u[2] * v[0] - u[0] * v[2],
+            u[0] * v[1] - u[1] * v[0]
+        ], 1)  # yapf: disable
+        normals = self._around @ cross
+        length = np.sqrt(np.einsum('va,va->v', normals, normals))
+        return normals / np.maximum(length, 1e-12)[:, None]
+
+    def paint(self, vertices: np.ndarray, rest: np.ndarray,
+              intrinsics: np.ndarray, look: Appearance, light: Light,
+              size: int, whole: bool) -> Layer:
+        """Draw a person.
+
+        Args:
+            vertices (np.ndarray): Camera frame, metres. Shape (V, 3).
+            rest (np.ndarray): Rest pose, for patterns. Shape (V, 3).
+            intrinsics (np.ndarray): Shape (3, 3).
+            look (Appearance): Colours, for these vertices.
+            light (Light): The light.
+            size (int): Side of the picture.
+            whole (bool): Draw also what lies outside the picture.
+
+        Returns:
+            Layer: As large as the person (or what is seen of it).
+        """
+        normals = self.normals(vertices)
+        skin, vertices = vertices, vertices + look.puff[:, None] * normals
+        xy = vertices[:, :2] / vertices[:, 2:]
+        xy = xy * intrinsics[0, 0] + intrinsics[:2, 2]
+        low = np.floor(xy.min(0)).astype(int) - 1
+        high = np.ceil(xy.max(0)).astype(int) + 2
+        # Even then not without bound: hands just before the lens are huge.
+        margin = 2 * size if whole else 0
+        low = np.clip(low, -margin, size - 1 + margin)
+        high = np.clip(high, low + 1, size + margin)
+        width, height = high - low
+        fine = self.supersample
+        grid = (int(round(height * fine)), int(round(width * fine)))
+        step = np.array([grid[1] / width, grid[0] / height], np.float32)
+        points = (xy - low + .5) * step - .5
+        fragments = rasterize(
+            points.astype(np.float32),
+            vertices[:, 2],
+            self.faces,
+            grid,
+            cull_back_faces=True)
+        del skin
+        canvas = np.zeros(grid + (4, ), np.uint8)
+        self._shade(canvas, fragments, normals, rest, look, light)
+        if grid != (height, width):
+            canvas = cv2.resize(
+                canvas, (width, height), interpolation=cv2.INTER_AREA)
+        return Layer(canvas[..., :3], np.ascontiguousarray(canvas[..., 3]),
+                     (int(low[0]), int(low[1])))
+
+    def _shade(self, canvas, fragments, normals, rest, look: Appearance,
+               light: Light) -> None:
+        seen = np.flatnonzero(fragments.face_ids.ravel() >= 0)
+        corners = self.faces[fragments.face_ids.ravel()[seen]]  # (P, 3)
+        weights = fragments.barycentrics.reshape(-1, 3)[seen]
+        glow = np.maximum(normals @ light.direction, 0)[:, None] * light.key
+        sky = .65 + .35 * (normals @ light.up)
+        shade = (glow + sky[:, None] * light.ambient).astype(np.float32)
+        values = [look.colours * shade]
+        if look.pattern is not None:
+            values += [
+                look.pattern_colour * shade, look.pattern_weight[:, None],
+                rest[:, :2]
+            ]
+        values = np.concatenate(values, 1)
+        pixels = values[corners[:, 0]] * weights[:, :1]
+        pixels += values[corners[:, 1]] * weights[:, 1:2]
+        pixels += values[corners[:, 2]] * weights[:, 2:]
+        colour = pixels[:, :3]
+        if look.pattern is not None:
+            size = len(look.pattern)
+            at = (pixels[:, 7:9] * (look.pattern_scale * size)).astype(int)
+            at &= size - 1
+            share = look.pattern[at[:, 1], at[:, 0]] * (1 / 255)
+            share = (share * pixels[:, 6]).astype(np.float32)[:, None]
+            colour = colour + share * (pixels[:, 3:6] - colour)
+        flat = canvas.reshape(-1, 4)
+        flat[seen, :3] = np.clip(colour, 0, 255)
+        flat[seen, 3] = 255
