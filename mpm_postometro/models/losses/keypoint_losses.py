@@ -33,8 +33,6 @@ def smooth_l1_keypoint_loss(pred: Tensor,
     if pred.dtype != torch.float64:  # errors in pixels overflow half floats
         pred = pred.float()
     target = target.to(pred.dtype)
-    loss = torch.nn.functional.smooth_l1_loss(
-        pred, target, beta=beta, reduction='none')
     if visible is not None:
         if visible.dim() == pred.dim() - 1:
             visible = visible.unsqueeze(-1)
@@ -42,10 +40,13 @@ def smooth_l1_keypoint_loss(pred: Tensor,
             raise ValueError(f'visible must be {tuple(pred.shape[:-1])} or '
                              f'{(*pred.shape[:-1], 1)}, got '
                              f'{tuple(visible.shape)}')
-        visible = visible.to(loss)
-        # where(): coordinates of unlabelled joints may be NaN
-        loss = torch.where(visible > 0, loss * visible,
-                           torch.zeros_like(loss))
+        # coordinates of unlabelled joints may be NaN, which a factor of zero
+        # would hand on to the gradients
+        target = torch.where(visible > 0, target, pred.detach())
+    loss = torch.nn.functional.smooth_l1_loss(
+        pred, target, beta=beta, reduction='none')
+    if visible is not None:
+        loss = loss * visible.to(loss)
     return loss.sum() / max(loss.numel(), 1)
 
 

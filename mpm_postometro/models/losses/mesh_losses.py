@@ -68,22 +68,38 @@ def _masked_difference(pred: Tensor, target: Tensor,
     return torch.where(keep, difference, torch.zeros_like(difference))
 
 
+def _target_or_pred(pred: Tensor, target: Tensor,
+                    valid: Optional[Tensor]) -> Tensor:
+    """Something harmless in the place of masked targets.
+
+    For losses that are not linear in the target, where a NaN would reach the
+    gradient of the prediction in spite of a mask on the result.
+    """
+    if valid is None:
+        return target
+    keep = valid.reshape(-1, *[1] * (target.dim() - 1)) > 0
+    return torch.where(keep, target.to(pred), pred.detach())
+
+
 def _l1(difference: Tensor, weights: Optional[Tensor],
         reduction: str) -> Tensor:
     """(B, K, C) -> (B, K) weighted absolute differences."""
     if reduction not in REDUCTIONS:
         raise ValueError(
             f'reduction must be one of {REDUCTIONS}, got {reduction!r}')
+    if weights is not None:
+        if weights.shape != difference.shape[:-1]:
+            raise ValueError('weights must be (B, K) = '
+                             f'{tuple(difference.shape[:-1])}, got '
+                             f'{tuple(weights.shape)}')
+        weights = weights.to(difference)
+        # where() and not the product alone: an unlabelled target may be NaN
+        difference = torch.where(
+            weights.unsqueeze(-1) > 0, difference,
+            torch.zeros_like(difference))
     error = difference.abs()
     error = error.mean(-1) if reduction == 'mean' else error.sum(-1)
-    if weights is None:
-        return error
-    if weights.shape != error.shape:
-        raise ValueError(f'weights must be (B, K) = {tuple(error.shape)}, '
-                         f'got {tuple(weights.shape)}')
-    weights = weights.to(error)
-    # where() and not only the product: an unlabelled target may be NaN
-    return torch.where(weights > 0, error * weights, torch.zeros_like(error))
+    return error if weights is None else error * weights
 
 
 def vertex_loss(pred: Tensor,
@@ -200,8 +216,9 @@ def edge_length_losses(
         and the mean predicted edge length (which keeps edges short).
     """
     _check_pair('edge_length_losses', pred, target)
-    pred_lengths = _edge_lengths(_full_precision(pred), edges)
-    target_lengths = _edge_lengths(_full_precision(target), edges)
+    pred, target = _full_precision(pred), _full_precision(target)
+    pred_lengths = _edge_lengths(pred, edges)
+    target_lengths = _edge_lengths(target, edges)
     difference = _masked_difference(pred_lengths, target_lengths, has_smpl)
     own = _masked_difference(pred_lengths, torch.zeros_like(pred_lengths),
                              has_smpl)
@@ -234,8 +251,9 @@ def normal_loss(pred: Tensor,
         return torch.nn.functional.normalize(
             torch.stack([b - a, c - a, c - b], 2), dim=-1)
 
-    pred_sides = sides(_full_precision(pred))
-    target_sides = sides(_full_precision(target))
+    pred, target = _full_precision(pred), _full_precision(target)
+    pred_sides = sides(pred)
+    target_sides = sides(_target_or_pred(pred, target, has_smpl))
     normals = torch.nn.functional.normalize(
         torch.linalg.cross(
             target_sides[:, :, 0], target_sides[:, :, 1], dim=-1),
