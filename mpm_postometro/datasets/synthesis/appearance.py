@@ -45,11 +45,16 @@ def any_colour(rng: np.random.Generator) -> np.ndarray:
     Returns:
         np.ndarray: Shape (3, ), float32, 0 to 255.
     """
-    value = rng.uniform(18, 245)
-    saturation = rng.beta(1.1, 1.8)
-    hue = rng.random() * 6
-    shape = np.clip(np.abs((hue + np.array([4., 2., 0.])) % 6 - 3) - 1, 0, 1)
-    return (value * (1 - saturation * (1 - shape))).astype(np.float32)
+    value, saturation, hue = rng.random(3).tolist()
+    value = 255 * (.1 + .88 * value**.8)
+    saturation = .9 * saturation**1.7
+    # The usual way from hue to colour: each channel is a trapezium.
+    colour = [
+        value * (1 - saturation *
+                 (1 - min(max(abs((6 * hue + at) % 6 - 3) - 1, 0.), 1.)))
+        for at in (4., 2., 0.)
+    ]
+    return np.array(colour, np.float32)
 
 
 class AppearanceSampler:
@@ -90,7 +95,7 @@ class AppearanceSampler:
         top, trousers = any_colour(rng), any_colour(rng)
         if rng.random() < 0.12:
             trousers = top
-        shoes = any_colour(rng) * rng.choice([.35, 1.])
+        shoes = any_colour(rng) * (.35 if rng.random() < .5 else 1.)
         draw = rng.random(6)
         table = dict(
             skin=skin,
@@ -118,7 +123,7 @@ class AppearanceSampler:
         scale = 1.
         if draw[5] < .55:
             wanted = (('top', 'sleeves'), ('trousers', 'lower_legs'),
-                      _CLOTH_GROUPS[:4])[rng.choice(3, p=(.65, .2, .15))]
+                      _CLOTH_GROUPS[:4])[np.searchsorted((.65, .85), rng.random())]
             has = np.float32([
                 name in wanted and table[name] is not skin
                 for name in self.names

@@ -68,8 +68,8 @@ class BackgroundPainter:
         for _ in range(rng.integers(1, 9)):
             height, width = np.exp(rng.uniform(-3., -.6, 2)) * size
             x = rng.uniform(-.1, 1.) * size
-            y = min(rng.uniform(0, 1.05), 1) * bottom - height * rng.choice(
-                [1., .5])
+            y = min(rng.uniform(0, 1.05), 1) * bottom
+            y -= height * (1. if rng.random() < .5 else .5)
             colour = any_colour(rng)
             box = np.array([[x, y], [x + width, y], [x + width, y + height],
                             [x, y + height]])
@@ -107,9 +107,10 @@ class BackgroundPainter:
         size = self.size
         pair = _pair(rng, rng.uniform(.02, .35))
         image = self.textures.sheet(rng, (size, size), pair)
-        light = rng.uniform(.6, 1.1, 2)
-        ramp = np.linspace(light[0], light[1], size, dtype=np.float32)
-        image = _scale_columns(image, ramp)
+        ramp = 128 * np.linspace(*rng.uniform(.7, 1.25, 2), size)
+        ramp = cv2.merge([np.uint8(ramp)[None]] * 3)
+        ramp = cv2.resize(ramp, (size, size))
+        image = cv2.multiply(image, ramp, scale=1 / 128)
         return self._clutter(rng, image, bottom)
 
     def _outdoors(self, rng: np.random.Generator,
@@ -151,25 +152,35 @@ class BackgroundPainter:
                  ('planks', 'tiles', 'flat', 'checks', 'rough', 'grain'))
         homography = intrinsics @ plane @ np.array([[1, 0, -64], [0, 1, -64],
                                                     [0, 0, 1.]])
+        # Signed distance below the line, in pixels, at its two ends.
+        x = np.array([0, size - 1.])
+        edge = -(line[0] * x + line[2]) / line[1]
+        first = int(max(np.floor(edge.min()), 0))
+        if first >= size:
+            return
+        # Only the rows that it reaches.
+        homography[1] -= first * homography[2]
         grey = cv2.warpPerspective(
             self.textures.pick(rng, *names),
-            homography, (size, size),
+            homography, (size, size - first),
+            flags=cv2.INTER_NEAREST,
             borderMode=cv2.BORDER_WRAP)
-        pair = _pair(rng, rng.uniform(.05, .5))
-        floor = self.textures.colour(grey, pair)
-        y = np.arange(size, dtype=np.float32)[:, None]
-        x = np.arange(size, dtype=np.float32)[None]
-        below = (line[0] * x + line[1] * y + line[2]) / -np.abs(line[1])
         # Far away the texture is finer than a pixel: fade to its mean.
-        fade = np.clip(below[:, size // 2] / (.35 * size), 0, 1)[:, None, None]
-        mean = pair.mean(0)
-        floor = floor * fade + mean * (1 - fade)
-        cover = np.clip(below + .5, 0, 1)
-        rows = np.flatnonzero(cover.any(1))
-        if len(rows):
-            start = rows[0]
-            share = cover[start:, :, None]
-            image[start:] = image[start:] * (1 - share) + floor[start:] * share
+        below = np.arange(first, size) - edge.mean()
+        fade = 256 * np.minimum(np.maximum(below / (.3 * size), 0), 1)
+        fade = np.uint16(fade)[:, None]
+        grey = (grey * fade + 128 * (256 - fade)) >> 8
+        floor = self.textures.colour(
+            grey.astype(np.uint8), _pair(rng, rng.uniform(.05, .5)))
+        under = image[first:]
+        last = int(min(np.ceil(edge.max()) + 1, size)) - first
+        if last > 0:  # the rows that the slanted line crosses
+            y = np.arange(first, first + last)[:, None]
+            cover = y - np.linspace(*edge, size)[None] + .5
+            cover = np.minimum(np.maximum(cover, 0), 1)[..., None]
+            mixed = under[:last] * (1 - cover) + floor[:last] * cover
+            floor[:last] = mixed.astype(np.uint8)
+        under[:] = floor
 
 
 def _pair(rng: np.random.Generator, contrast: float = .5) -> np.ndarray:
@@ -180,7 +191,3 @@ def _pair(rng: np.random.Generator, contrast: float = .5) -> np.ndarray:
 def _turn(degrees: float) -> np.ndarray:
     c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     return np.array([[c, -s], [s, c]])
-
-
-def _scale_columns(image: np.ndarray, ramp: np.ndarray) -> np.ndarray:
-    return np.uint8(np.clip(image * ramp[None, :, None], 0, 255))

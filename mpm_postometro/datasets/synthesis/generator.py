@@ -162,7 +162,7 @@ class ItemGenerator:
         keypoints = _project(
             self.body.regress_joints(vertices, 'coco17'), scene.intrinsics)
         visible = self._inside(keypoints)
-        cut = 1 - self._inside(scene.points).mean()
+        cut = 1 - self._inside(scene.points.T).mean()
         return {
             key: np.asarray(value, np.float32)[None]
             for key, value in dict(
@@ -187,7 +187,8 @@ class ItemGenerator:
 
     def _inside(self, points: np.ndarray) -> np.ndarray:
         low, high = -0.5, self.image_size - 0.5
-        return ((points >= low) & (points < high)).all(-1).astype(np.float32)
+        inside = (points >= low) & (points < high)
+        return (inside[:, 0] & inside[:, 1]).astype(np.float32)
 
     def _add_visibility(self, labels: Dict[str, np.ndarray],
                         rendered: Rendered) -> None:

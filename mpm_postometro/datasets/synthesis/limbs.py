@@ -6,21 +6,22 @@ z forward, rest = T pose) and mirrored for the right one, so that both sides
 are exact mirror images. Angles are in degrees here, because that is how
 anatomy books list joint ranges.
 """
-from typing import Optional, Sequence
+import math
+from typing import Sequence
 
 import numpy as np
 
 __all__ = [
     'rotation_x', 'rotation_y', 'rotation_z', 'mirror', 'trunk_rotation',
-    'thigh_rotation', 'arm_from_angles', 'arm_to_target', 'limit_angle'
+    'thigh_rotation', 'arm_from_angles', 'arm_to_target', 'limit_angle', 'bump'
 ]
 
 _MIRROR = np.diag([-1., 1., 1.])
 
 
 def _cos_sin(degrees: float):
-    radians = np.pi / 180 * degrees
-    return np.cos(radians), np.sin(radians)
+    radians = math.pi / 180 * degrees
+    return math.cos(radians), math.sin(radians)
 
 
 def rotation_x(degrees: float) -> np.ndarray:
@@ -71,10 +72,9 @@ def thigh_rotation(flexion: float, abduction: float,
 
 def limit_angle(rotation: np.ndarray, degrees: float) -> np.ndarray:
     """Shorten a rotation to at most an angle about its own axis."""
-    cosine = np.clip((np.trace(rotation) - 1) / 2, -1, 1)
-    angle = np.arccos(cosine)
-    limit = np.pi / 180 * degrees
-    if angle <= limit:
+    trace = float(rotation[0, 0] + rotation[1, 1] + rotation[2, 2])
+    limit = math.pi / 180 * degrees
+    if (trace - 1) / 2 >= math.cos(limit):
         return rotation
     axis = np.array([
         rotation[2, 1] - rotation[1, 2], rotation[0, 2] - rotation[2, 0],
@@ -85,17 +85,19 @@ def limit_angle(rotation: np.ndarray, degrees: float) -> np.ndarray:
 
 def _about(axis: np.ndarray, radians: float) -> np.ndarray:
     """Rodrigues' formula."""
-    x, y, z = axis / max(np.sqrt(axis @ axis), 1e-12)
-    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    return (np.eye(3) + np.sin(radians) * cross +
-            (1 - np.cos(radians)) * (cross @ cross))
+    x, y, z = axis / max(math.sqrt(axis @ axis), 1e-12)
+    c, s = math.cos(radians), math.sin(radians)
+    d = 1 - c
+    return np.array([[c + d * x * x, d * x * y - s * z, d * x * z + s * y],
+                     [d * x * y + s * z, c + d * y * y, d * y * z - s * x],
+                     [d * x * z - s * y, d * y * z + s * x, c + d * z * z]])
 
 
 def _arm_frame(upper: np.ndarray, bend: np.ndarray) -> np.ndarray:
     """Shoulder frame whose x runs along the upper arm and whose z points to
     where the forearm goes when the elbow bends."""
     z = bend - (bend @ upper) * upper
-    z /= max(np.sqrt(z @ z), 1e-9)
+    z /= max(math.sqrt(z @ z), 1e-9)
     y = np.array([
         z[1] * upper[2] - z[2] * upper[1], z[2] * upper[0] - z[0] * upper[2],
         z[0] * upper[1] - z[1] * upper[0]
@@ -154,31 +156,31 @@ def arm_to_target(shoulder: np.ndarray,
         tuple: rotations of shoulder (relative to the chest) and elbow.
     """
     way = np.asarray(target, float) - shoulder
-    distance = np.sqrt(way @ way)
+    distance = math.sqrt(way @ way)
     direction = way / max(distance, 1e-9)
     # The elbow bends to 145 degrees and never locks quite straight.
     nearest = _closing(upper_length, lower_length, 145.)
     farthest = _closing(upper_length, lower_length, 4.)
-    distance = np.clip(distance, nearest, farthest)
+    distance = min(max(distance, nearest), farthest)
     along = (upper_length**2 - lower_length**2 + distance**2) / (2 * distance)
-    height = np.sqrt(max(upper_length**2 - along**2, 0.))
+    height = math.sqrt(max(upper_length**2 - along**2, 0.))
     pole = np.asarray(pole, float)
     side = pole - (pole @ direction) * direction
-    side /= max(np.sqrt(side @ side), 1e-9)
+    side /= max(math.sqrt(side @ side), 1e-9)
     elbow = along * direction + height * side
     upper = elbow / upper_length
     fore = (distance * direction - elbow) / lower_length
-    flexion = np.degrees(np.arccos(np.clip(upper @ fore, -1, 1)))
+    flexion = math.degrees(math.acos(min(max(upper @ fore, -1.), 1.)))
     return _arm_frame(upper, fore), _elbow(flexion, pronation)
 
 
 def _closing(upper: float, lower: float, flexion: float) -> float:
     """Distance from shoulder to wrist at a flexion of the elbow."""
-    return np.sqrt(upper**2 + lower**2 +
-                   2 * upper * lower * np.cos(np.pi / 180 * flexion))
+    return math.sqrt(upper**2 + lower**2 +
+                   2 * upper * lower * math.cos(np.pi / 180 * flexion))
 
 
 def bump(phase: float, centre: float, width: float = 0.12) -> float:
     """Smooth bump of height 1 on the circle of phases [0, 1)."""
-    gap: Optional[float] = (phase - centre + 0.5) % 1 - 0.5
-    return float(np.exp(-0.5 * (gap / width)**2))
+    gap = (phase - centre + 0.5) % 1 - 0.5
+    return math.exp(-0.5 * (gap / width)**2)

@@ -130,7 +130,7 @@ def _bush(rng: np.random.Generator, box: np.ndarray, size: int) -> _Shape:
     offsets = rng.normal(0, .22, (count, 2))
     radii = rng.uniform(.12, .36, count)
     shades = np.sort(rng.uniform(.55, 1.1, count))
-    corners = int(rng.choice([5, 7, 16]))
+    corners = (5, 7, 16)[rng.integers(3)]
     turn = rng.uniform(0, 2 * np.pi, count)
     angles = np.linspace(0, 2 * np.pi, corners, endpoint=False)
 
@@ -153,7 +153,7 @@ def _crate(rng: np.random.Generator, box: np.ndarray, size: int) -> _Shape:
     anchor = np.array([rng.uniform(x0 + .1 * (x1 - x0), x1 - .1 * (x1 - x0)),
                        rng.uniform(y0 + .1 * (y1 - y0), y1)])
     aspect = np.exp(rng.normal(0, .45))
-    depth = rng.uniform(.1, .35, 2) * (rng.choice([-1, 1]), -1)
+    depth = rng.uniform(.1, .35, 2) * (1 - 2 * rng.integers(2), -1)
     turn = np.radians(rng.normal(0, 12))
     rotation = np.array([[np.cos(turn), -np.sin(turn)],
                          [np.sin(turn), np.cos(turn)]])
@@ -178,7 +178,7 @@ def _board(rng: np.random.Generator, box: np.ndarray, size: int) -> _Shape:
     """Flat thing of any outline: bag, sign, ball, umbrella."""
     x0, y0, x1, y1 = box
     anchor = np.array([rng.uniform(x0, x1), rng.uniform(y0, y1)])
-    corners = int(rng.choice([3, 4, 5, 6, 24]))
+    corners = (3, 4, 5, 6, 24)[rng.integers(5)]
     angles = np.sort(rng.uniform(0, 2 * np.pi, corners))
     if corners == 24:
         angles = np.linspace(0, 2 * np.pi, 24, endpoint=False)

@@ -124,11 +124,10 @@ class PersonPainter:
             Layer: As large as the person (or what is seen of it).
         """
         normals = self.normals(vertices)
-        skin, vertices = vertices, vertices + look.puff[:, None] * normals
-        xy = vertices[:, :2] / vertices[:, 2:]
-        xy = xy * intrinsics[0, 0] + intrinsics[:2, 2]
-        low = np.floor(xy.min(0)).astype(int) - 1
-        high = np.ceil(xy.max(0)).astype(int) + 2
+        x, y, z = vertices.T + look.puff * normals.T
+        xy = np.stack([x / z, y / z]) * intrinsics[0, 0] + intrinsics[:2, 2:]
+        low = np.floor(xy.min(1)).astype(int) - 1
+        high = np.ceil(xy.max(1)).astype(int) + 2
         # Even then not without bound: hands just before the lens are huge.
         margin = 2 * size if whole else 0
         low = np.clip(low, -margin, size - 1 + margin)
@@ -137,19 +136,20 @@ class PersonPainter:
         fine = self.supersample
         grid = (int(round(height * fine)), int(round(width * fine)))
         step = np.array([grid[1] / width, grid[0] / height], np.float32)
-        points = (xy - low + .5) * step - .5
+        points = (xy.T - low + .5) * step - .5
         fragments = rasterize(
             points.astype(np.float32),
-            vertices[:, 2],
+            z,
             self.faces,
             grid,
             cull_back_faces=True)
-        del skin
         canvas = np.zeros(grid + (4, ), np.uint8)
         self._shade(canvas, fragments, normals, rest, look, light)
         if grid != (height, width):
             canvas = cv2.resize(
                 canvas, (width, height), interpolation=cv2.INTER_AREA)
+        else:  # soften the outline as a lens would
+            canvas = cv2.GaussianBlur(canvas, (3, 3), .55)
         return Layer(canvas[..., :3], np.ascontiguousarray(canvas[..., 3]),
                      (int(low[0]), int(low[1])))
 
@@ -168,9 +168,9 @@ class PersonPainter:
                 rest[:, :2]
             ]
         values = np.concatenate(values, 1)
-        pixels = values[corners[:, 0]] * weights[:, :1]
-        pixels += values[corners[:, 1]] * weights[:, 1:2]
-        pixels += values[corners[:, 2]] * weights[:, 2:]
+        pixels = values.take(corners[:, 0], 0) * weights[:, :1]
+        pixels += values.take(corners[:, 1], 0) * weights[:, 1:2]
+        pixels += values.take(corners[:, 2], 0) * weights[:, 2:]
         colour = pixels[:, :3]
         if look.pattern is not None:
             size = len(look.pattern)
@@ -180,5 +180,6 @@ class PersonPainter:
             share = (share * pixels[:, 6]).astype(np.float32)[:, None]
             colour = colour + share * (pixels[:, 3:6] - colour)
         flat = canvas.reshape(-1, 4)
-        flat[seen, :3] = np.clip(colour, 0, 255)
-        flat[seen, 3] = 255
+        rgba = np.full((len(seen), 4), 255, np.uint8)
+        rgba[:, :3] = np.minimum(colour, 255)
+        flat[seen] = rgba

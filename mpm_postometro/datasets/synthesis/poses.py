@@ -165,11 +165,12 @@ class PoseSampler:
         root = rotation_x(stance.lean) @ rotation_z(-stance.side)
         rotations[PELVIS] = root
         flexion, bend, twist = stance.trunk
+        lean = min(max(stance.lean, -40.), 60.)
         for joint, share in ((SPINE1, .4), (SPINE2, .33), (SPINE3, .27)):
             rotations[joint] = trunk_rotation(share * flexion, share * bend,
                                               share * twist)
         look = (rng.normal(2, 11) - 0.35 * flexion -
-                0.25 * np.clip(stance.lean, -40, 60), rng.normal(0, 7),
+                0.25 * lean, rng.normal(0, 7),
                 rng.normal(0, 24) - 0.3 * twist)
         for joint, share in ((NECK, .45), (HEAD, .55)):
             rotations[joint] = trunk_rotation(*(share * v for v in look))
@@ -239,7 +240,7 @@ class PoseSampler:
         primitive = GESTURES[name][side]
         if isinstance(primitive, Swing):
             elevation = rng.uniform(*primitive.elevation)
-            shrug = np.clip(0.16 * (elevation - 60), 0, 18)
+            shrug = min(max(0.16 * (elevation - 60), 0.), 18.)
             return (shrug, *arm_from_angles(
                 elevation, rng.uniform(*primitive.azimuth),
                 rng.uniform(*primitive.rotation),
@@ -257,7 +258,7 @@ class PoseSampler:
 
 def _leg_rotations(leg: Leg, side: int):
     thigh = thigh_rotation(leg.flexion, leg.abduction, leg.rotation)
-    knee = rotation_x(np.clip(leg.knee, 0, 150))
+    knee = rotation_x(min(max(leg.knee, 0.), 150.))
     ankle = None if leg.ankle is None else rotation_x(-leg.ankle)
     return (mirror(thigh) if side else thigh), knee, ankle
 

@@ -50,7 +50,7 @@ class SceneRenderer:
         poses (PoseSampler | MotionPoses): For other people in the picture.
         image_size (int): Side of the square picture in pixels.
         supersample (float, optional): Pixels of people are drawn this many
-            times finer. Default: 1.5 up to 160 pixels, 1.25 above.
+            times finer. Default: 1.5 up to 160 pixels, 1 above.
     """
 
     def __init__(self,
@@ -59,7 +59,7 @@ class SceneRenderer:
                  image_size: int = 256,
                  supersample: float = None) -> None:
         if supersample is None:
-            supersample = 1.5 if image_size <= 160 else 1.25
+            supersample = 1.5 if image_size <= 160 else 1.
         self.size = image_size
         self.body = body
         level = 0 if body.data.levels is None else 1
@@ -92,7 +92,7 @@ class SceneRenderer:
         light = self._light(scene, rng)
         up = scene.camera_rotation[:, 1]
         vertices = scene.person.vertices
-        foot = vertices[np.argmin(vertices @ up)]
+        foot = vertices[(vertices @ np.float32(up)).argmin()]
         foot = scene.person.joints[0] + up * (
             up @ (foot - scene.person.joints[0]))
         image = self.backgrounds.paint(rng, scene.intrinsics,
@@ -131,8 +131,7 @@ class SceneRenderer:
             np.cos(azimuth) * np.cos(height)
         ])
         share, strength = rng.uniform(.3, .8), rng.uniform(.75, 1.25)
-        tint = 1 + rng.uniform(0, .12) * np.array([-1, 0, 1]) * rng.choice(
-            [-1, 1])
+        tint = 1 + rng.uniform(-.12, .12) * np.array([-1, 0, 1])
         rotation = scene.camera_rotation
         return Light(
             np.float32(rotation @ world),
@@ -166,9 +165,9 @@ class SceneRenderer:
         left, top, w, h = cv2.boundingRect(mask)
         if w and h:
             area = image[top:top + h, left:left + w]
-            keep = 255 - cv2.merge([mask[top:top + h, left:left + w]] * 3
-                                   ) * np.float32(dark)
-            area[:] = cv2.multiply(area, np.uint8(keep), scale=1 / 255)
+            keep = cv2.convertScaleAbs(
+                mask[top:top + h, left:left + w], alpha=-dark, beta=255)
+            area[:] = cv2.multiply(area, cv2.merge([keep] * 3), scale=1 / 255)
 
     def _extra(self, scene: Scene, light: Light, distance: float,
                rng: np.random.Generator) -> Layer:
@@ -185,7 +184,9 @@ class SceneRenderer:
         floor = (scene.person.vertices @ up).min()
         middle = (scene.bbox[:2] + scene.bbox[2:]) / 2
         depth = max(distance * scene.person.joints[0, 2], 1.1)
-        sideways = rng.uniform(.12, .5) * rng.choice([-1, 1]) * self.size
+        sideways = rng.uniform(.12, .5) * self.size
+        if rng.random() < .5:
+            sideways = -sideways
         place = np.array([(middle[0] + sideways - scene.intrinsics[0, 2]) /
                           scene.intrinsics[0, 0], 0, 1.]) * depth
         # Stand on the same floor.
@@ -216,7 +217,7 @@ class SceneRenderer:
             return None
         layer = self._extra(scene, light, rng.uniform(.6, .85), rng)
         # Slide sideways to hide about as much as wanted.
-        side = rng.choice([-1, 1])
+        side = -1 if rng.random() < .5 else 1
         middle = (scene.bbox[0] + scene.bbox[2]) / 2
         width = layer.alpha.shape[1]
         best = None

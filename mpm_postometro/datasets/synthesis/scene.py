@@ -48,7 +48,7 @@ class Scene:
             pixels. Shape (4, ).
         camera_rotation (np.ndarray): World (y up) to camera. Shape (3, 3).
         person (SkinnedPerson): Posed body in the camera frame.
-        points (np.ndarray): Projected vertices. Shape (V, 2).
+        points (np.ndarray): Projected vertices, x and y. Shape (2, V).
         pose_name (str): Stance the pose was drawn from.
         yaw (float): Heading, degrees; 0 = towards the camera.
         occluder (str): '' (nothing), 'edge', 'object' or 'person'.
@@ -125,15 +125,17 @@ class SceneSampler:
         transl = (place - self.body.rest_joints(betas)[0]).astype(np.float32)
         person = self.body(betas, pose.body_pose, orient, transl)
         # A camera inside the reach of the arms would see half a person.
-        nearest = person.vertices[:, 2].min()
+        x, y, z = np.ascontiguousarray(person.vertices.T)
+        nearest = z.min()
         if nearest < 0.8:
             transl[2] += np.float32(0.8) - nearest
             person = self.body(betas, pose.body_pose, orient, transl)
-        flat = person.vertices[:, :2] / person.vertices[:, 2:]
+            x, y, z = np.ascontiguousarray(person.vertices.T)
+        flat = np.stack([x / z, y / z])
         occluder, target = self._occluder(rng)
         intrinsics = self._frame(flat, occluder, target, rng)
-        points = flat * intrinsics[0, 0] + intrinsics[:2, 2]
-        bbox = np.concatenate([points.min(0), points.max(0)])
+        points = flat * intrinsics[0, 0] + intrinsics[:2, 2:]
+        bbox = np.concatenate([points.min(1), points.max(1)])
         return Scene(betas, pose.body_pose, orient, transl, intrinsics, bbox,
                      camera, person, points, pose.name, yaw, occluder, target)
 
@@ -145,8 +147,8 @@ class SceneSampler:
         return yaw if abs(yaw) < limit else rng.uniform(-limit, limit)
 
     def _camera_rotation(self, rng: np.random.Generator) -> np.ndarray:
-        pitch = np.clip(rng.normal(6, 9), -15, 38)  # looking down
-        roll = np.clip(rng.normal(0, 3), -9, 9)
+        pitch = min(max(rng.normal(6, 9), -15.), 38.)  # looking down
+        roll = min(max(rng.normal(0, 3), -9.), 9.)
         return rotation_z(roll) @ rotation_x(pitch) @ _FACING
 
     def _place(self, rng: np.random.Generator) -> np.ndarray:
@@ -168,12 +170,12 @@ class SceneSampler:
         """Choose the part of the image plane that becomes the picture.
 
         Args:
-            flat (np.ndarray): Vertices divided by their depth. Shape (V, 2).
+            flat (np.ndarray): Vertices divided by their depth. Shape (2, V).
 
         Returns:
             np.ndarray: Intrinsics, (3, 3) float32.
         """
-        low, high = flat.min(0), flat.max(0)
+        low, high = flat.min(1), flat.max(1)
         side = (high - low).max() * 1.25 * np.exp(rng.normal(0, 0.07))
         centre = (low + high) / 2 + rng.uniform(-0.05, 0.05, 2) * side
         edge = rng.random()
@@ -182,7 +184,7 @@ class SceneSampler:
             axis, sign = ((1, 1), (0, -1), (0, 1), (1, -1))[np.searchsorted(
                 (0.55, 0.73, 0.91, 1.), edge)]
             side *= rng.uniform(0.75, 1.)
-            cut = np.quantile(sign * flat[:, axis], 1 - target)
+            cut = np.quantile(sign * flat[axis], 1 - target)
             centre[axis] = sign * (cut - side / 2)
         scale = self.image_size / side
         offset = (self.image_size - 1) / 2 - scale * centre

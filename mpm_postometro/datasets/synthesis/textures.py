@@ -8,6 +8,7 @@ import numpy as np
 __all__ = ['TextureLibrary']
 
 _SIZE = 128
+_RAMP = np.linspace(0, 1, 256)[:, None]
 
 
 class TextureLibrary:
@@ -81,8 +82,10 @@ class TextureLibrary:
         height, width = size
         if scale is None:
             scale = max(height, width) / _SIZE * np.exp(rng.normal(-.3, .5))
-        angle = rng.choice([0, 0, 90, 90, rng.uniform(0, 180)])
-        c, s = np.cos(np.radians(angle)), np.sin(np.radians(angle))
+        angle = rng.uniform(0, 2.5 * np.pi)
+        if angle > np.pi / 2:  # mostly upright
+            angle = np.pi / 2 if angle > 1.5 * np.pi else 0.
+        c, s = np.cos(angle), np.sin(angle)
         inverse = np.array([[c, -s, rng.uniform(0, _SIZE) * scale],
                             [s, c, rng.uniform(0, _SIZE) * scale]]) / scale
         grey = cv2.warpAffine(
@@ -95,9 +98,8 @@ class TextureLibrary:
     @staticmethod
     def colour(grey: np.ndarray, colours: np.ndarray) -> np.ndarray:
         """Map grey 0 to the first colour and 255 to the second."""
-        ramp = np.linspace(0, 1, 256)[:, None]
-        table = colours[0] * (1 - ramp) + colours[1] * ramp
-        table = np.uint8(np.clip(table, 0, 255))[:, None]  # (256, 1, 3)
+        low, high = np.minimum(np.maximum(colours, 0), 255)
+        table = np.uint8(low + _RAMP * (high - low))[:, None]  # (256, 1, 3)
         return cv2.LUT(cv2.merge([grey] * 3), table)
 
 
