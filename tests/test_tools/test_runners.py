@@ -1,0 +1,121 @@
+# Copyright (c) The mpm_postometro authors. All rights reserved.
+"""tools/train.py and test.py: one process, two CPU processes, resuming."""
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import mmengine
+import pytest
+import torch
+
+from mpm_postometro.compat import load_checkpoint_file
+
+HERE = Path(__file__).resolve().parent
+CONFIG = HERE / 'tiny_config.py'
+
+
+def _free_port():
+    with socket.socket() as sock:
+        sock.bind(('127.0.0.1', 0))
+        return sock.getsockname()[1]
+
+
+@pytest.fixture(scope='module')
+def run(repo_root):
+    """Run a tool; returns its output. ``dies`` expects it to fail."""
+
+    def run_tool(tool, *arguments, dies=False, **env):
+        start = ['bash'] if tool.endswith('.sh') else [sys.executable]
+        command = [*start, repo_root / 'tools' / tool, *arguments]
+        done = subprocess.run([str(part) for part in command],
+                              env={
+                                  **os.environ, 'PYTHON': sys.executable,
+                                  'PORT': str(_free_port()),
+                                  'PYTHONPATH': str(HERE),
+                                  'PYTHONWARNINGS': 'ignore',
+                                  'CUDA_VISIBLE_DEVICES': '',
+                                  'OMP_NUM_THREADS': '1',
+                                  **env
+                              },
+                              capture_output=True,
+                              text=True)
+        output = done.stdout + done.stderr
+        assert (done.returncode != 0) == dies, output
+        return output
+
+    return run_tool
+
+
+@pytest.fixture(scope='module')
+def single(run, tmp_path_factory):
+    """Work directory of an uninterrupted training in one process."""
+    work_dir = tmp_path_factory.mktemp('single')
+    run('train.py', CONFIG, '--work-dir', work_dir)
+    return work_dir
+
+
+@pytest.fixture(scope='module')
+def double(run, tmp_path_factory):
+    """Work directory of a training in two processes with the same global
+    batch, killed in its second epoch and resumed."""
+    work_dir = tmp_path_factory.mktemp('double')
+    train = ('dist_train.sh', CONFIG, 2, '--work-dir', work_dir,
+             '--cfg-options', 'train_dataloader.batch_size=4')
+    output = run(*train, dies=True, TINY_DIE='1')
+    assert 'interrupted on purpose' in output
+    assert not (work_dir / 'epoch_2.pth').exists()
+    output = run(*train, '--resume')
+    assert 'resumed epoch: 1' in output
+    return work_dir
+
+
+def _scalars(work_dir):
+    """The last value written for each (tag, step)."""
+    values = {}
+    for path in sorted(work_dir.glob('*/vis_data/scalars.json')):
+        for line in path.read_text().splitlines():
+            record = json.loads(line)
+            for tag in set(record) - {'step', 'time', 'data_time', 'memory'}:
+                values[tag, record['step']] = record[tag]
+    return values
+
+
+def test_two_processes_equal_one(single, double):
+    one = load_checkpoint_file(str(single / 'epoch_3.pth'))['state_dict']
+    two = load_checkpoint_file(str(double / 'epoch_3.pth'))['state_dict']
+    assert one.keys() == two.keys()
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=1e-5, atol=1e-5)
+    start = load_checkpoint_file(str(single / 'epoch_1.pth'))['state_dict']
+    moved = [n for n in one if not torch.equal(one[n], start[n])]
+    assert len(moved) > len(one) / 2  # it did train
+
+
+def test_curves_of_two_processes_equal_one(single, double):
+    one, two = _scalars(single), _scalars(double)
+    epe = {key for key in one if key[0].endswith('EPE')}
+    assert len(epe) == 3  # one an epoch
+    for key in epe | {key for key in one if key[0] == 'lr'}:
+        assert two[key] == pytest.approx(one[key], rel=1e-6)
+    losses = {key for key in one if key[0] == 'loss'}
+    assert losses == {key for key in two if key[0] == 'loss'}
+    # The log averages over a window, and holds it over an interruption.
+    assert losses == {('loss', step) for step in range(1, 13)}
+
+
+def test_two_processes_measure_what_one_measures(run, single, tmp_path):
+    checkpoint = single / 'epoch_3.pth'
+    run('test.py', CONFIG, checkpoint, '--work-dir', tmp_path / 'a', '--out',
+        tmp_path / 'one.json', '--dump', tmp_path / 'one.pkl')
+    run('dist_test.sh', CONFIG, checkpoint, 2, '--work-dir', tmp_path / 'b',
+        '--out', tmp_path / 'two.json')
+    one = mmengine.load(tmp_path / 'one.json')
+    two = mmengine.load(tmp_path / 'two.json')
+    assert one.keys() == two.keys() and one
+    for key, value in one.items():
+        assert two[key] == pytest.approx(value, rel=1e-6)
+        assert value > 0
+    assert len(mmengine.load(tmp_path / 'one.pkl')) == 13

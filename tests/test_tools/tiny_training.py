@@ -1,0 +1,54 @@
+# Copyright (c) The mpm_postometro authors. All rights reserved.
+"""Data for the runners' tests; configs reach it by ``custom_imports``."""
+import os
+
+import numpy as np
+import torch
+from mmengine.dataset import BaseDataset
+from mmengine.hooks import Hook
+from mmengine.structures import InstanceData
+from mmpose.registry import DATASETS, HOOKS
+from mmpose.structures import PoseDataSample
+
+NUM_JOINTS = 17
+
+
+@DATASETS.register_module()
+class RandomPoses(BaseDataset):
+    """Poses that are a function of their index, ready for the tokenizer."""
+
+    def __init__(self, length, seed):
+        self.length, self.seed = length, seed
+        super().__init__(lazy_init=True)
+
+    def full_init(self):
+        pass
+
+    def __len__(self):
+        return self.length
+
+    def __getitem__(self, index):
+        rng = np.random.default_rng((self.seed, index))
+        joints = rng.normal(128, 40, (NUM_JOINTS, 2)).astype(np.float32)
+        visible = np.ones((NUM_JOINTS, 1), np.float32)
+        sample = PoseDataSample(metainfo=dict(id=index))
+        sample.gt_instances = InstanceData(
+            keypoints=joints[None],
+            keypoints_visible=visible[None, :, 0],
+            bboxes=np.array([[0, 0, 256, 256]], np.float32))
+        return dict(
+            inputs=torch.from_numpy(np.concatenate([joints, visible], 1)),
+            data_samples=sample)
+
+
+@HOOKS.register_module()
+class InterruptOnce(Hook):
+    """Die in the middle of an epoch if the variable TINY_DIE names it."""
+
+    def after_train_iter(self,
+                         runner,
+                         batch_idx,
+                         data_batch=None,
+                         outputs=None):
+        if os.environ.get('TINY_DIE') == str(runner.epoch) and batch_idx == 1:
+            raise RuntimeError('interrupted on purpose')
