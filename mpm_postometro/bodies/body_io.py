@@ -221,8 +221,8 @@ def _read_open_body(path: Path) -> BodyData:
 
     def upsample(key, shape):
         return sp.csr_matrix(
-            (arrays[f'{key}_data'], arrays[f'{key}_indices'].astype(np.int64),
-             arrays[f'{key}_indptr'].astype(np.int64)),
+            (arrays[f'{key}_data'], arrays[f'{key}_indices'].astype(
+                np.int64), arrays[f'{key}_indptr'].astype(np.int64)),
             shape=shape)
 
     levels = LevelData(
@@ -248,8 +248,8 @@ def _read_open_body(path: Path) -> BodyData:
         mirror_indices=arrays['mirror_idx'].astype(np.int64),
         vertex_groups=arrays['vertex_groups'].astype(np.int64)
         if groups else None,
-        group_names=tuple(str(n) for n in arrays['group_names'])
-        if groups else ())
+        group_names=tuple(str(n) for n in arrays['group_names']) if groups else
+        ())
 
 
 _SMPL_KEYS = ('v_template', 'f', 'shapedirs', 'posedirs', 'weights',
@@ -260,9 +260,7 @@ def _read_smpl(path: Path, arrays: Mapping, name: str) -> BodyData:
     if not isinstance(arrays, dict):
         raise ValueError(f'{path}: expected a dict of arrays, got '
                          f'{type(arrays).__name__}')
-    missing = [
-        k for k in _SMPL_KEYS if k not in arrays and k != 'posedirs'
-    ]
+    missing = [k for k in _SMPL_KEYS if k not in arrays and k != 'posedirs']
     if missing:
         raise ValueError(f'{path}: not an SMPL model, keys {missing} are '
                          f'missing (found {sorted(map(str, arrays))})')
@@ -313,9 +311,9 @@ def _straighten_legs(regressor: np.ndarray,
     return regressor[[0, 4, 5, 6, 1, 2, 3] + list(range(7, len(regressor)))]
 
 
-def _companions(data: BodyData, model: Path,
-                regressors: Union[None, PathLike, Mapping]
-                ) -> Dict[str, np.ndarray]:
+def _companions(
+        data: BodyData, model: Path,
+        regressors: Union[None, PathLike, Mapping]) -> Dict[str, np.ndarray]:
     """Regressors that live in files of their own."""
     found = {}
     given = regressors if isinstance(regressors, Mapping) else {}
@@ -355,8 +353,8 @@ def _companions(data: BodyData, model: Path,
     if extra is not None and len(extra) >= 14:
         stacked = np.concatenate([data.regressors['smpl24'], extra])
         found['j24'] = stacked[list(_J24_ROWS)]
-        found.setdefault('coco17',
-                         found['j24'][joint_mapping('j24', 'coco17')])
+        found.setdefault('coco17', found['j24'][joint_mapping('j24',
+                                                              'coco17')])
     return found
 
 

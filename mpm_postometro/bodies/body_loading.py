@@ -1,7 +1,7 @@
 # Copyright (c) The mpm_postometro authors. All rights reserved.
 """The one way to get a body."""
 from pathlib import Path
-from typing import Mapping, Optional, Union
+from typing import Mapping, Union
 
 import torch
 

@@ -146,7 +146,7 @@ class BodyModel(nn.Module):
         Raises:
             FileNotFoundError: If the body came without mesh levels.
         """
-        if self._modules['_levels'] is None:
+        if self._levels is None:
             raise FileNotFoundError(
                 f"body '{self.name}' ({self.source}) has no mesh levels: "
                 'mesh_downsampling.npz was not found beside the model file or '
@@ -154,7 +154,7 @@ class BodyModel(nn.Module):
                 'MeshTransformer (github.com/microsoft/MeshTransformer) and '
                 'GraphCMR (github.com/nkolot/GraphCMR); put it there or pass '
                 'mesh_levels=PATH')
-        return self._modules['_levels']
+        return self._levels
 
     def _rotations(self, rotation: Tensor, joints: int, name: str) -> Tensor:
         """Any accepted form to (B, joints, 3, 3)."""
@@ -192,8 +192,9 @@ class BodyModel(nn.Module):
             all_rotations.append(rotation)
             all_positions.append(position)
         order = self._tree_order
-        return (torch.cat(all_rotations, 1)[:, order],
-                torch.cat(all_positions, 1)[:, order].squeeze(-1))
+        return (torch.cat(all_rotations,
+                          1)[:, order], torch.cat(all_positions,
+                                                  1)[:, order].squeeze(-1))
 
     def forward(self,
                 betas: Tensor,
@@ -245,10 +246,10 @@ class BodyModel(nn.Module):
         world, posed = self.forward_kinematics(rotations, joints)
         shift = posed - (world @ joints.unsqueeze(-1)).squeeze(-1)
         # (B, 12, J): columns of the rotation, then the translation.
-        transforms = torch.cat(
-            [world.transpose(-1, -2).flatten(-2), shift], -1).transpose(1, 2)
+        transforms = torch.cat([world.transpose(-1, -2).flatten(-2), shift],
+                               -1).transpose(1, 2)
         blended = transforms @ self._weights  # (B, 12, V)
-        rest = rest.view(len(rest), 3, -1)
+        rest = rest.view(len(rest), 3, self.num_vertices)
         planes = torch.addcmul(blended[:, 9:], blended[:, 0:3], rest[:, 0:1])
         planes = torch.addcmul(planes, blended[:, 3:6], rest[:, 1:2])
         planes = torch.addcmul(planes, blended[:, 6:9], rest[:, 2:3])

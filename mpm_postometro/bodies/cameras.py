@@ -88,9 +88,9 @@ def pixels_to_crop(pixels: Tensor, size: Size) -> Tensor:
     return pixels / _size_tensor(size, pixels) * 2 - 1
 
 
-def _crop_geometry(like: Tensor, center: Tensor, scale: Tensor,
-                   focal_length: Size, principal_point: Tensor
-                   ) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
+def _crop_geometry(
+        like: Tensor, center: Tensor, scale: Tensor, focal_length: Size,
+        principal_point: Tensor) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
     """Bring the box and the lens to the dtype and device of ``like``."""
 
     def tensor(value):
@@ -105,8 +105,7 @@ def _crop_geometry(like: Tensor, center: Tensor, scale: Tensor,
 
 
 def weak_to_perspective(camera: Tensor, center: Tensor, scale: Tensor,
-                        focal_length: Size,
-                        principal_point: Tensor) -> Tensor:
+                        focal_length: Size, principal_point: Tensor) -> Tensor:
     """Where a crop camera puts the person in the full image's camera frame.
 
     A point at the origin of the person is projected to the same pixel by
@@ -134,8 +133,7 @@ def weak_to_perspective(camera: Tensor, center: Tensor, scale: Tensor,
 
 
 def perspective_to_weak(translation: Tensor, center: Tensor, scale: Tensor,
-                        focal_length: Size,
-                        principal_point: Tensor) -> Tensor:
+                        focal_length: Size, principal_point: Tensor) -> Tensor:
     """Inverse of :func:`weak_to_perspective`.
 
     Args:

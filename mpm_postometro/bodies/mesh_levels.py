@@ -35,8 +35,8 @@ class LevelData:
 
     def __post_init__(self):
         sizes = [self.upsample[0].shape[0]]
-        for level, (matrix, chosen) in enumerate(
-                zip(self.upsample, self.selections)):
+        for level, (matrix,
+                    chosen) in enumerate(zip(self.upsample, self.selections)):
             if matrix.shape != (sizes[-1], len(chosen)):
                 raise ValueError(
                     f'upsample[{level}] must be ({sizes[-1]}, {len(chosen)}), '

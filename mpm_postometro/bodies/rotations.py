@@ -95,9 +95,8 @@ def matrix_to_axis_angle(matrix: Tensor) -> Tensor:
     sine = safe.sqrt()
     safe_w = torch.where(small, w, torch.ones_like(w))
     ratio = squared / safe_w**2
-    factor = torch.where(
-        small, 2 / safe_w * (1 - ratio / 3 + ratio**2 / 5),
-        2 * torch.atan2(sine, w) / sine)
+    factor = torch.where(small, 2 / safe_w * (1 - ratio / 3 + ratio**2 / 5),
+                         2 * torch.atan2(sine, w) / sine)
     return factor[..., None] * vector
 
 

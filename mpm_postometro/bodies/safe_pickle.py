@@ -92,8 +92,8 @@ def _table() -> Dict[Tuple[str, str], Any]:
         ('_codecs', 'encode'): _Allowed(_encode),
     }
     for core in ('numpy.core', 'numpy._core'):
-        table[core + '.multiarray', '_reconstruct'] = _Allowed(
-            lambda *args: _Array())
+        table[core + '.multiarray',
+              '_reconstruct'] = _Allowed(lambda *args: _Array())
         table[core + '.multiarray', 'scalar'] = _Scalar
         table[core + '.numeric', '_frombuffer'] = _Buffer
     for module in ('__builtin__', 'builtins'):
@@ -271,9 +271,9 @@ def load_npy(path: Any) -> np.ndarray:
         return _read_npy(fp.read(), str(path))
 
 
-def load_npz(path: Any,
-             keys: Optional[Union[tuple, list]] = None
-             ) -> Dict[str, np.ndarray]:
+def load_npz(
+        path: Any,
+        keys: Optional[Union[tuple, list]] = None) -> Dict[str, np.ndarray]:
     """Read a .npz file; object arrays by the restricted unpickler.
 
     Args:

@@ -34,6 +34,11 @@ def open_body():
     return load_body()
 
 
+@pytest.fixture(name='random_smpl')
+def random_smpl_fixture():
+    return random_smpl
+
+
 @pytest.fixture
 def smpl_arrays():
     return random_smpl()

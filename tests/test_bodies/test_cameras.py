@@ -2,11 +2,10 @@
 import pytest
 import torch
 
-from mpm_postometro.bodies.cameras import (crop_to_pixels,
-                                           perspective_project,
-                                           perspective_to_weak,
-                                           pixels_to_crop, weak_to_perspective,
-                                           weak_perspective_project)
+from mpm_postometro.bodies.cameras import (crop_to_pixels, perspective_project,
+                                           perspective_to_weak, pixels_to_crop,
+                                           weak_perspective_project,
+                                           weak_to_perspective)
 
 
 def test_perspective_by_hand():
@@ -32,8 +31,7 @@ def test_weak_perspective_by_hand():
     camera = torch.tensor([[2., .1, -.2]])
     points = torch.tensor([[[1., 2., 99.]]])
     torch.testing.assert_close(
-        weak_perspective_project(points, camera),
-        torch.tensor([[[2.2, 3.6]]]))
+        weak_perspective_project(points, camera), torch.tensor([[[2.2, 3.6]]]))
 
 
 @pytest.mark.parametrize('size, corner', [

@@ -34,16 +34,14 @@ def test_skeleton_is_sound(name):
 
 
 def test_known_mappings():
-    assert joint_mapping('h36m17', 'j14') == [
-        3, 2, 1, 4, 5, 6, 16, 15, 14, 11, 12, 13, 8, 10
-    ]
+    assert joint_mapping(
+        'h36m17', 'j14') == [3, 2, 1, 4, 5, 6, 16, 15, 14, 11, 12, 13, 8, 10]
     assert joint_mapping('j24', 'j14') == list(range(13)) + [18]
     assert joint_mapping('j24', 'coco17') == [
         19, 20, 21, 22, 23, 9, 8, 10, 7, 11, 6, 3, 2, 4, 1, 5, 0
     ]
-    assert joint_mapping('h36m17', 'h36m16') == [
-        i for i in range(17) if i != 9
-    ]
+    assert joint_mapping('h36m17',
+                         'h36m16') == [i for i in range(17) if i != 9]
     assert joint_mapping('j24', 'h36m17') == [
         14, 2, 1, 0, 3, 4, 5, 16, 12, 17, 18, 9, 10, 11, 8, 7, 6
     ]
