@@ -1,8 +1,8 @@
 // Copyright (c) The mpm_postometro authors. All rights reserved.
 // Mesh viewer without dependencies: WebGL, or a software z-buffer on a 2D
-// canvas where there is none. One call, MeshViewer.mount(element), turns
-//   <div class="mv"><canvas></canvas>...<script type="application/json">
-// into a viewer. The element's dataset says how it went: `renderer` is
+// canvas where there is none. MeshViewer.mount(element) turns the markup of
+// viewer.py (canvas, bar, hint, data as JSON) into a viewer. The element's
+// dataset says how it went: `renderer` is
 // "webgl" or "software", `drawn` the number of pixels of the first picture
 // that show a mesh, `error` what went wrong.
 (function () {
