@@ -54,8 +54,8 @@ class BuildWithMim(build_py):
     def get_outputs(self, include_bytecode=True):
         target = os.path.join(self.build_lib, PACKAGE, '.mim')
         copied = [
-            os.path.join(folder, name)
-            for folder, _, names in os.walk(target) for name in names
+            os.path.join(folder, name) for folder, _, names in os.walk(target)
+            for name in names
         ]
         return super().get_outputs(include_bytecode) + copied
 

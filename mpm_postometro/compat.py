@@ -212,8 +212,9 @@ def load_checkpoint_file(filename: str, map_location: Any = None) -> Any:
 def _reason(error: Exception) -> str:
     """The one sentence in torch's page-long message that says why."""
     lines = [line.strip() for line in str(error).splitlines()]
-    line = next((line for line in lines
-                 if 'GLOBAL' in line or 'Unsupported' in line), lines[-1])
+    line = next(
+        (line for line in lines if 'GLOBAL' in line or 'Unsupported' in line),
+        lines[-1])
     line = line.replace('WeightsUnpickler error: ', '')
     return line.split('. Please use')[0].rstrip('.')
 

@@ -63,8 +63,8 @@ def test_real_mmdet_is_left_alone(monkeypatch):
 def test_broken_mmdet_raises_its_own_error(monkeypatch, tmp_path):
     """An installed package that does not import must not be masked."""
     (tmp_path / 'mmdet').mkdir()
-    (tmp_path / 'mmdet/__init__.py').write_text(
-        'raise ImportError("mmdet is broken")')
+    (tmp_path /
+     'mmdet/__init__.py').write_text('raise ImportError("mmdet is broken")')
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, 'mmdet', raising=False)
     with compat._mmdet_stand_in():

@@ -28,14 +28,16 @@ OPENMMLAB = {'mmengine', 'mmcv', 'mmpose', 'mmdet'}
 
 def _modules():
     return sorted(
-        path.relative_to(SOURCE).as_posix()
-        for path in SOURCE.rglob('*.py') if path.parent != SOURCE)
+        path.relative_to(SOURCE).as_posix() for path in SOURCE.rglob('*.py')
+        if path.parent != SOURCE)
 
 
 def _room(module):
     """The room of a module, as a key of ``ROOMS``; '' for the package."""
-    return next((room for room in ROOMS
-                 if module == room or module.startswith(room + '/')), '')
+    return next(
+        (room
+         for room in ROOMS if module == room or module.startswith(room + '/')),
+        '')
 
 
 def _imports(path, module):

@@ -43,8 +43,14 @@ def wheel(repo_root, tmp_path_factory):
     with tarfile.open(archive) as tar:
         tar.extractall(folder / 'sdist', filter='data')
     unpacked, = (folder / 'sdist').iterdir()
-    _run(sys.executable, 'setup.py', '-q', 'bdist_wheel', '-d', folder,
-         cwd=unpacked)
+    _run(
+        sys.executable,
+        'setup.py',
+        '-q',
+        'bdist_wheel',
+        '-d',
+        folder,
+        cwd=unpacked)
     built, = folder.glob('*.whl')
     return built
 
@@ -67,8 +73,19 @@ def installed(wheel, tmp_path_factory):
         # Paths in a .pth are not searched for further .pth files, so an
         # editable installation of ours does not shine through.
         file.write('\n'.join(sorted(paths)))
-    _run(sys.executable, '-m', 'pip', '--python', python, 'install', '-q',
-         '--no-deps', '--no-index', '--no-compile', wheel, cwd=folder)
+    _run(
+        sys.executable,
+        '-m',
+        'pip',
+        '--python',
+        python,
+        'install',
+        '-q',
+        '--no-deps',
+        '--no-index',
+        '--no-compile',
+        wheel,
+        cwd=folder)
     return python
 
 
@@ -92,8 +109,8 @@ def test_wheel_carries_what_the_repository_has(wheel, repo_root):
 
 def test_wheel_metadata(wheel):
     with zipfile.ZipFile(wheel) as archive:
-        name, = (name for name in archive.namelist()
-                 if name.endswith('/METADATA'))
+        name, = (
+            name for name in archive.namelist() if name.endswith('/METADATA'))
         metadata = archive.read(name).decode()
         licence = [name for name in archive.namelist() if 'LICENSE' in name]
     assert re.search(rf'^Version: {re.escape(mpm_postometro.__version__)}$',
@@ -113,8 +130,7 @@ def test_installed_package_works_alone(installed, tmp_path):
         installed,
         '-W',
         'ignore',
-        '-c',
-        'import os, mpm_postometro\n'
+        '-c', 'import os, mpm_postometro\n'
         'from mmengine.config import Config\n'
         'from mmpose.registry import MODELS, TRANSFORMS\n'
         'root = os.path.dirname(mpm_postometro.__file__)\n'
@@ -140,8 +156,8 @@ def test_installed_package_works_alone(installed, tmp_path):
 
 def test_mim_finds_config_and_tool(installed, tmp_path):
     pytest.importorskip('mim')
-    found = _run(installed, '-m', 'mim', 'search', 'mpm_postometro',
-                 cwd=tmp_path)
+    found = _run(
+        installed, '-m', 'mim', 'search', 'mpm_postometro', cwd=tmp_path)
     assert 'postometro_hrnet48' in found
     # It ends in our own parser, so mim has found config and tool.
     done = subprocess.run([
@@ -159,8 +175,9 @@ def test_requirement_files_agree(repo_root):
     folder = repo_root / 'requirements'
 
     def names(file):
-        lines = (line.split('#')[0].strip()
-                 for line in file.read_text().splitlines())
+        lines = (
+            line.split('#')[0].strip()
+            for line in file.read_text().splitlines())
         return {re.split(r'[<>=~! ]', line)[0] for line in lines if line}
 
     pinned = names(folder / 'constraints.txt')

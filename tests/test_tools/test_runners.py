@@ -30,18 +30,19 @@ def run(repo_root):
     def run_tool(tool, *arguments, dies=False, **env):
         start = ['bash'] if tool.endswith('.sh') else [sys.executable]
         command = [*start, repo_root / 'tools' / tool, *arguments]
-        done = subprocess.run([str(part) for part in command],
-                              env={
-                                  **os.environ, 'PYTHON': sys.executable,
-                                  'PORT': str(_free_port()),
-                                  'PYTHONPATH': str(HERE),
-                                  'PYTHONWARNINGS': 'ignore',
-                                  'CUDA_VISIBLE_DEVICES': '',
-                                  'OMP_NUM_THREADS': '1',
-                                  **env
-                              },
-                              capture_output=True,
-                              text=True)
+        done = subprocess.run(
+            [str(part) for part in command],
+            env={
+                **os.environ, 'PYTHON': sys.executable,
+                'PORT': str(_free_port()),
+                'PYTHONPATH': str(HERE),
+                'PYTHONWARNINGS': 'ignore',
+                'CUDA_VISIBLE_DEVICES': '',
+                'OMP_NUM_THREADS': '1',
+                **env
+            },
+            capture_output=True,
+            text=True)
         output = done.stdout + done.stderr
         assert (done.returncode != 0) == dies, output
         return output

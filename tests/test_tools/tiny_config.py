@@ -7,8 +7,7 @@ custom_imports = dict(
     imports=['mpm_postometro', 'tiny_training'], allow_failed_imports=False)
 
 randomness = dict(seed=3)
-default_hooks = dict(
-    logger=dict(interval=1), checkpoint=dict(interval=1))
+default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=1))
 custom_hooks = [dict(type='InterruptOnce')]
 vis_backends = [dict(type='LocalVisBackend')]
 visualizer = dict(type='Visualizer', vis_backends=vis_backends)
