@@ -83,19 +83,21 @@ class MeshEstimator(BasePoseEstimator):
                  data_preprocessor: OptConfigType = None,
                  init_cfg: OptMultiConfig = None,
                  metainfo: Optional[dict] = None) -> None:
+        if token_source not in self.TOKEN_SOURCES:
+            raise ValueError(f'token_source must be one of '
+                             f'{self.TOKEN_SOURCES}, got {token_source!r}')
+        if not isinstance(body, nn.Module):
+            body = load_body(**body)
         super().__init__(
             backbone=backbone or dict(type=nn.Identity),
             neck=neck,
+            head=dict(head, body=body),
             train_cfg=train_cfg,
             test_cfg=test_cfg,
             data_preprocessor=data_preprocessor,
             init_cfg=init_cfg,
             metainfo=metainfo)
-        if token_source not in self.TOKEN_SOURCES:
-            raise ValueError(f'token_source must be one of '
-                             f'{self.TOKEN_SOURCES}, got {token_source!r}')
-        self.body = body if isinstance(body, nn.Module) else load_body(**body)
-        self.head = MODELS.build(dict(head, body=self.body))
+        self.body = body
         if self.head.use_image_tokens and backbone is None:
             raise ValueError('the head uses image tokens and needs a backbone')
         if self.head.use_pose_tokens and pose_branch is None:

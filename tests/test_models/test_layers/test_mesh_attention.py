@@ -22,6 +22,7 @@ def grid_adjacency(rows=12, columns=12, isolated=2):
 
 
 def masked_attention(query, key_value, heads, mask):
+
     def split(x):
         return x.unflatten(-1, (heads, -1)).transpose(1, 2)
 

@@ -84,8 +84,7 @@ def test_samples_draw_their_own_dropout(mesh_attention):
     assert not torch.allclose(kept[0][0], kept[0][1])
 
 
-@pytest.mark.parametrize('attention_dropout,expected', [(None, 0.3),
-                                                        (0., 0.)])
+@pytest.mark.parametrize('attention_dropout,expected', [(None, 0.3), (0., 0.)])
 def test_attention_dropout(attention_dropout, expected):
     transformer = build(dropout=0.3, attention_dropout=attention_dropout)
     rates = {m.dropout for m in transformer.modules()
@@ -119,8 +118,7 @@ def test_decoder_sees_the_context_but_not_the_camera(mesh_attention):
     kept = {}
     transformer.decoder.register_forward_hook(
         lambda module, args, out: kept.update(memory=args[1]))
-    _, encoded, _ = transformer(camera, context, queries, code,
-                                mesh_attention)
+    _, encoded, _ = transformer(camera, context, queries, code, mesh_attention)
     assert torch.equal(kept['memory'], encoded)
     assert encoded.shape == context.shape
 

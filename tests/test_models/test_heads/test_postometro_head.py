@@ -1,0 +1,155 @@
+# Copyright (c) The mpm_postometro authors. All rights reserved.
+import pytest
+import torch
+
+from mpm_postometro.bodies import load_body
+from mpm_postometro.models.heads import (PostoMETROHead, from_official_key,
+                                         head_state_from_official)
+
+B, N, D, JOINTS = 2, 5, 12, 14
+SIZES = dict(
+    in_channels=6,
+    token_dim=D,
+    num_tokens=N,
+    hidden_dims=(16, 8),
+    feedforward_dims=(24, 16),
+    num_layers=1,
+    num_heads=2,
+    dropout=0.)
+VARIANTS = dict(
+    both=dict(),
+    image_only=dict(use_pose_tokens=False),
+    pose_only=dict(use_image_tokens=False),
+    released=dict(official_compat=True, learned_upsample=True),
+    paper_order=dict(pose_modulator=dict(order='paper', num_blocks=1)),
+    linear=dict(pose_modulator=dict(kind='linear')),
+    image_mixers=dict(image_modulator=dict(feat_size=(3, 4), num_blocks=1)),
+    one_transformer=dict(
+        hidden_dims=(16, ), feedforward_dims=(24, ), num_heads=4),
+    three_transformers=dict(
+        hidden_dims=(16, 8, 8), feedforward_dims=(8, 8, 8)),
+    different_heads=dict(num_heads=(4, 2)),
+    template=dict(template_init=True),
+)
+
+
+@pytest.fixture(scope='module')
+def body():
+    return load_body()
+
+
+@pytest.fixture
+def inputs():
+    return ((torch.randn(B, 6, 3,
+                         4), ), (torch.randn(B, N, D), torch.randn(B, N,
+                                                                   1), None))
+
+
+@pytest.mark.parametrize('name', VARIANTS)
+def test_variants(name, body, inputs):
+    head = PostoMETROHead(body=body, **dict(SIZES, **VARIANTS[name]))
+    prediction = head(*inputs)
+    assert prediction.camera.shape == (B, 3)
+    assert prediction.joints_3d.shape == (B, JOINTS, 3)
+    sizes = [level.shape for level in prediction.vertices]
+    assert sizes == [(B, v, 3) for v in reversed(body.levels.sizes)]
+    (prediction.camera.sum() + prediction.joints_3d.square().sum() +
+     prediction.vertices[-1].square().sum()).backward()
+    for key, parameter in head.named_parameters():
+        assert parameter.grad is not None, key
+
+
+@pytest.mark.parametrize('name', ['both', 'released', 'template'])
+def test_persons_do_not_mix(name, body, inputs):
+    head = PostoMETROHead(body=body, **dict(SIZES, **VARIANTS[name])).eval()
+    feats, tokens = inputs
+    prediction = head(*inputs)
+    turned = head((feats[0].flip(0), ), [x.flip(0) for x in tokens[:2]])
+    torch.testing.assert_close(turned.camera.flip(0), prediction.camera)
+    torch.testing.assert_close(turned.joints_3d.flip(0), prediction.joints_3d)
+    torch.testing.assert_close(turned.vertices[-1].flip(0),
+                               prediction.vertices[-1])
+
+
+def test_both_kinds_of_tokens_matter(body, inputs):
+    head = PostoMETROHead(body=body, **SIZES).eval()
+    feats, tokens = inputs
+    joints = head(*inputs).joints_3d
+    for other in ((feats[0] + 1, tokens), (feats, (tokens[0].flip(1),
+                                                   tokens[1])),
+                  (feats, (tokens[0], tokens[1] + 1))):
+        assert (head(*other).joints_3d - joints).abs().max() > 1e-5
+
+
+def test_starts_from_the_template(body, inputs):
+    head = PostoMETROHead(
+        body=body,
+        template_init=True,
+        output_init_std=0.,
+        camera_init_scale=0.9,
+        **SIZES)
+    prediction = head(*inputs)
+    assert prediction.camera.tolist() == [[pytest.approx(0.9), 0., 0.]] * B
+    zeros = torch.zeros(1, 23, 3)
+    rest = body(torch.zeros(1, 10), zeros, torch.tensor([[torch.pi, 0.,
+                                                          0.]])).vertices
+    rest = rest - body.regress_joints(rest, 'h36m17')[:, :1]
+    torch.testing.assert_close(
+        prediction.vertices[0],
+        body.levels.downsample(rest, level=2).expand(B, -1, -1))
+    torch.testing.assert_close(
+        prediction.joints_3d,
+        body.regress_joints(rest, 'j14').expand(B, -1, -1))
+    # head above hips (y points down), right hip on the left of the picture
+    assert prediction.joints_3d[0, 13, 1] < prediction.joints_3d[0, 2, 1]
+    assert prediction.joints_3d[0, 2, 0] < prediction.joints_3d[0, 3, 0]
+
+
+def test_state_holds_no_geometry(body):
+    head = PostoMETROHead(body=body, template_init=True, **SIZES)
+    parameters = {name for name, _ in head.named_parameters()}
+    assert set(head.state_dict()) == parameters
+
+
+def test_autocast(body, inputs):
+    head = PostoMETROHead(body=body, **SIZES)
+    expected = head(*inputs)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        prediction = head(*inputs)
+    for actual, wanted in ((prediction.camera, expected.camera),
+                           (prediction.joints_3d, expected.joints_3d),
+                           (prediction.vertices[-1], expected.vertices[-1])):
+        assert actual.dtype == torch.float32
+        torch.testing.assert_close(actual, wanted, rtol=0.1, atol=0.1)
+    prediction.vertices[-1].sum().backward()
+    assert torch.isfinite(head.vertex_tokens.weight.grad).all()
+
+
+def test_errors(body, inputs):
+    head = PostoMETROHead(body=body, **SIZES)
+    with pytest.raises(ValueError, match='got none'):
+        head(inputs[0])
+    with pytest.raises(ValueError, match='num_tokens'):
+        head(inputs[0], (torch.zeros(B, N + 1, D), torch.zeros(B, N + 1, 1)))
+    for bad, message in ((dict(use_pose_tokens=False,
+                               use_image_tokens=False), 'or both'),
+                         (dict(use_pose_tokens=False,
+                               official_compat=True), 'official_compat'),
+                         (dict(num_heads=(2, 2, 2)), 'same number')):
+        with pytest.raises(ValueError, match=message):
+            PostoMETROHead(body=body, **dict(SIZES, **bad))
+    with pytest.raises(ValueError, match='J14'):
+        PostoMETROHead(body=body, num_joints=5, template_init=True, **SIZES)
+
+
+def test_official_names():
+    assert from_official_key('transformer_2.encoder.norm.weight') == (
+        'transformers.1.encoder.norm.weight')
+    assert from_official_key('encoder.3.MLP_token.ff.0.bias') == (
+        'pose_modulator.mixers.3.MLP_token.ff.0.bias')
+    assert from_official_key('backbone.0.weight') is None
+    state = head_state_from_official({
+        'module.cam_predictor.bias': torch.ones(3),
+        'pct.backbone.x': torch.ones(1)
+    })
+    assert list(state) == ['camera_head.bias']
