@@ -218,6 +218,9 @@ class MeshInferencer:
                     'inference', done / len(sources),
                     f'{done}/{len(sources)} images, '
                     f'{format_seconds(left)} left')
+        if progress is not None:
+            spent = format_seconds(time.monotonic() - start)
+            progress.say(f'inference done: {done} images in {spent}')
         return output
 
     def _run(self, sources, boxes, output,
