@@ -120,8 +120,8 @@ def _sitting(rng: Rng) -> Stance:
 def _floor_sitting(rng: Rng) -> Stance:
     style = rng.random()
     if style < 0.4:  # cross-legged
-        left, right = (Leg(_u(rng, 68, 84), _u(rng, 36, 48), _u(rng, 25, 42),
-                           _u(rng, 112, 132), _u(rng, -20, 10))
+        left, right = (Leg(_u(rng, 62, 78), _u(rng, 38, 48), _u(rng, 58, 72),
+                           _u(rng, 112, 130), _u(rng, -30, -10))
                        for _ in range(2))
         left.flexion += 8
     elif style < 0.75:  # knees up
@@ -290,22 +290,22 @@ def _dancing(rng: Rng) -> Stance:
 
 #: name -> (how often, how to draw one)
 STANCES: Dict[str, Tuple[float, Callable[[Rng], Stance]]] = dict(
-    standing=(0.17, _standing),
-    walking=(0.11, _walking),
+    standing=(0.21, _standing),
+    walking=(0.15, _walking),
     running=(0.09, _running),
     sitting=(0.13, _sitting),
-    floor_sitting=(0.05, _floor_sitting),
-    squatting=(0.06, _squatting),
-    kneeling=(0.05, _kneeling),
-    lunging=(0.06, _lunging),
-    kicking=(0.05, _kicking),
+    floor_sitting=(0.04, _floor_sitting),
+    squatting=(0.05, _squatting),
+    kneeling=(0.04, _kneeling),
+    lunging=(0.05, _lunging),
+    kicking=(0.04, _kicking),
     stepping=(0.04, _stepping),
-    jumping=(0.04, _jumping),
+    jumping=(0.03, _jumping),
     bending=(0.05, _bending),
     balancing=(0.03, _balancing),
     all_fours=(0.02, _all_fours),
     lying=(0.02, _lying),
-    dancing=(0.07, _dancing),
+    dancing=(0.05, _dancing),
 )
 
 
@@ -363,7 +363,7 @@ GESTURES: Dict[str, List] = dict(
 )
 #: gestures of a stance that names none, with their weights
 USUAL: Dict[str, float] = dict(
-    relaxed=5, hips=1.5, hip=1, crossed=2, phone=1, camera=1, screen=1.2,
+    relaxed=6.5, hips=1.5, hip=1, crossed=2, phone=1, camera=1, screen=1.2,
     together=1.2, clasped=1, pockets=1, back=.7, behind_head=.8, chin=.6,
     carry=1.2, guard=1, forward=1, wave=1.5, pointing=1.5, tpose=.8,
-    raised=1.6, victory=.6, reach=1.8, angles=3.5, free=2.5)
+    raised=1.2, victory=.6, reach=1.8, angles=2.5, free=2.5)

@@ -39,15 +39,19 @@ class Appearance(NamedTuple):
     puff: np.ndarray
 
 
-def any_colour(rng: np.random.Generator) -> np.ndarray:
+def any_colour(rng: np.random.Generator, vivid: float = .9) -> np.ndarray:
     """A BGR colour as cloth and things have them: many greys, some bright.
+
+    Args:
+        rng (np.random.Generator): Source of randomness.
+        vivid (float): Largest saturation.
 
     Returns:
         np.ndarray: Shape (3, ), float32, 0 to 255.
     """
     value, saturation, hue = rng.random(3).tolist()
     value = 255 * (.1 + .88 * value**.8)
-    saturation = .9 * saturation**1.7
+    saturation = vivid * saturation**1.7
     # The usual way from hue to colour: each channel is a trapezium.
     colour = [
         value * (1 - saturation *

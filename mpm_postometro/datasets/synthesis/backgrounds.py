@@ -8,6 +8,9 @@ from .textures import TextureLibrary
 
 __all__ = ['BackgroundPainter']
 
+# Walls and floors are paler than things and clothes.
+_VIVID = .55
+
 
 class BackgroundPainter:
     """Draws backgrounds.
@@ -70,7 +73,7 @@ class BackgroundPainter:
             x = rng.uniform(-.1, 1.) * size
             y = min(rng.uniform(0, 1.05), 1) * bottom
             y -= height * (1. if rng.random() < .5 else .5)
-            colour = any_colour(rng)
+            colour = any_colour(rng, _VIVID)
             box = np.array([[x, y], [x + width, y], [x + width, y + height],
                             [x, y + height]])
             kind = rng.random()
@@ -95,11 +98,11 @@ class BackgroundPainter:
         area = image[top:bottom, left:right]
         if rng.random() < .5:
             area[:] = self.textures.sheet(rng, area.shape[:2],
-                                          np.stack([colour, any_colour(rng)]))
+                                          np.stack([colour, any_colour(rng, _VIVID)]))
         else:
             area[:] = colour
         if rng.random() < .5:
-            edge = any_colour(rng).tolist()
+            edge = any_colour(rng, _VIVID).tolist()
             cv2.rectangle(image, (left, top), (right - 1, bottom - 1), edge,
                           max(1, int(self.size / 96)))
 
@@ -124,7 +127,7 @@ class BackgroundPainter:
         image = np.repeat(np.uint8(np.clip(column, 0, 255))[:, None], size, 1)
         if rng.random() < .8:  # hills, houses or trees along the horizon
             count = int(rng.integers(3, 14))
-            colour = any_colour(rng) * .8
+            colour = any_colour(rng, _VIVID) * .8
             for x in rng.uniform(-.1, 1.1, count) * size:
                 height = rng.uniform(.03, .4) * size
                 width = rng.uniform(.05, .3) * size
@@ -184,8 +187,8 @@ class BackgroundPainter:
 
 
 def _pair(rng: np.random.Generator, contrast: float = .5) -> np.ndarray:
-    first = any_colour(rng)
-    return np.stack([first, first + contrast * (any_colour(rng) - first)])
+    first = any_colour(rng, _VIVID)
+    return np.stack([first, first + contrast * (any_colour(rng, _VIVID) - first)])
 
 
 def _turn(degrees: float) -> np.ndarray:

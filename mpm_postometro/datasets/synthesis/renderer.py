@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from .appearance import Appearance, AppearanceSampler
+from .appearance import Appearance, AppearanceSampler, any_colour
 from .backgrounds import BackgroundPainter
 from .limbs import rotation_y
 from .motion import MotionPoses
@@ -98,6 +98,8 @@ class SceneRenderer:
         image = self.backgrounds.paint(rng, scene.intrinsics,
                                        scene.camera_rotation, foot)
         self._shadow(image, scene, light, foot, rng)
+        if scene.pose_name == 'sitting':
+            self._seat(image, scene, light, foot, rng)
         if rng.random() < .3:
             for _ in range(rng.integers(1, 3)):
                 behind = rng.uniform(1.25, 2.6)
@@ -168,6 +170,53 @@ class SceneRenderer:
             keep = cv2.convertScaleAbs(
                 mask[top:top + h, left:left + w], alpha=-dark, beta=255)
             area[:] = cv2.multiply(area, cv2.merge([keep] * 3), scale=1 / 255)
+
+    def _seat(self, image, scene: Scene, light: Light, foot,
+              rng: np.random.Generator) -> None:
+        """A block or stool under someone who sits."""
+        up = scene.camera_rotation[:, 1]
+        axes = scene.camera_rotation @ rotation_y(scene.yaw)  # left, up, front
+        pelvis = scene.person.joints[0]
+        height = (pelvis - foot) @ up - .09
+        if height < .1:
+            return
+        half, front = rng.uniform(.2, .6), rng.uniform(.08, .2)
+        back, leg = rng.uniform(.2, .4), rng.random() < .4
+        bottom = height - rng.uniform(.05, .12) if leg else 0.
+        base = pelvis - up * (pelvis - foot).dot(up)
+        corners = np.array([[x, y, z] for y in (bottom, height)
+                            for x, z in ((-half, front), (half, front),
+                                         (half, -back), (-half, -back))])
+        colour, width = any_colour(rng), int(rng.integers(1, 4))
+
+        def project(points):
+            points = base + points @ axes.T
+            if points[:, 2].min() < .2:
+                return None
+            points = points @ scene.intrinsics.T
+            points = points[:, :2] / points[:, 2:]
+            return np.int32(16 * np.clip(points, -4000, 4000))
+
+        ends = project(corners)
+        if ends is None:
+            return
+        if leg:
+            feet = project(corners[:4] * (1, 0, 1))
+            for a, b in zip(ends[:4], feet):
+                cv2.line(image, a.tolist(), b.tolist(), (.4 * colour).tolist(),
+                         width, cv2.LINE_AA, 4)
+        sides = (((0, 1, 5, 4), 2, 1), ((1, 2, 6, 5), 0, 1),
+                 ((2, 3, 7, 6), 2, -1), ((3, 0, 4, 7), 0, -1),
+                 ((4, 5, 6, 7), 1, 1))
+        for face, axis, sign in sides:
+            normal = sign * axes[:, axis]
+            centre = base + axes @ corners[list(face)].mean(0)
+            if normal @ centre < 0:
+                shade = light.ambient + light.key * max(
+                    normal @ light.direction, 0)
+                cv2.fillConvexPoly(image, ends[list(face)],
+                                   np.clip(colour * shade, 0, 255).tolist(),
+                                   cv2.LINE_AA, 4)
 
     def _extra(self, scene: Scene, light: Light, distance: float,
                rng: np.random.Generator) -> Layer:
@@ -244,7 +293,7 @@ class SceneRenderer:
         gamma, gain = np.exp(rng.normal(0, .15)), rng.normal(1, .08)
         table = 255 * (np.linspace(0, 1, 256)**gamma) * gain
         image = cv2.LUT(image, np.uint8(np.clip(table, 0, 255)))
-        noise = abs(rng.normal(0, .12))
+        noise = abs(rng.normal(0, .06))
         height, width = self.textures.grain.shape[:2]
         if size <= min(height, width):
             y = rng.integers(height - size + 1)

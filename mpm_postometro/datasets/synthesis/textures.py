@@ -47,7 +47,7 @@ class TextureLibrary:
                       'plaid', 'diagonal')
         fine = _noise(rng, .9)
         self.patterns = [
-            np.uint8(np.clip(225 * p + 30 * fine, 0, 255)) for p in patterns
+            np.uint8(np.clip(237 * p + 18 * fine, 0, 255)) for p in patterns
         ]
         #: Sensor noise around 128.
         self.grain = np.uint8(
