@@ -6,8 +6,9 @@ from typing import List, Sequence, Tuple, Union
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-__all__ = ['IMAGE_SUFFIXES', 'ImageError', 'ImageSource', 'find_images',
-           'read_image']  # yapf: disable
+__all__ = [
+    'IMAGE_SUFFIXES', 'ImageError', 'ImageSource', 'find_images', 'read_image'
+]
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 
@@ -19,8 +20,8 @@ class ImageError(Exception):
     """A picture that cannot be used; the message names it."""
 
 
-def find_images(images: ImageSource
-                ) -> List[Tuple[str, Union[Path, np.ndarray]]]:
+def find_images(
+        images: ImageSource) -> List[Tuple[str, Union[Path, np.ndarray]]]:
     """List pictures with their names.
 
     Args:

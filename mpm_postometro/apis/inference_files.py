@@ -30,12 +30,11 @@ def draw_people(image: np.ndarray, people: Sequence['Person'],
     Returns:
         np.ndarray: (H, W, 3) uint8 BGR.
     """
-    return overlay_weak_perspective(
-        image,
-        np.stack([p.vertices for p in people]),
-        faces,
-        np.stack([p.camera for p in people]),
-        np.stack([p.crop_region for p in people]))
+    return overlay_weak_perspective(image,
+                                    np.stack([p.vertices
+                                              for p in people]), faces,
+                                    np.stack([p.camera for p in people]),
+                                    np.stack([p.crop_region for p in people]))
 
 
 def write_npz(path: Path, people: Sequence['Person'],
@@ -121,10 +120,12 @@ def write_outputs(out_dir: Path,
             files.append(
                 export_mesh(
                     out_dir / f'{stem}_person{person.index}.{kind}',
-                    person.vertices, faces, color=color))
+                    person.vertices,
+                    faces,
+                    color=color))
         meshes.append(
-            ViewerMesh(f'person {person.index}', person.vertices, faces,
-                       color=color))
+            ViewerMesh(
+                f'person {person.index}', person.vertices, faces, color=color))
     if viewer:
         files.append(
             write_mesh_viewer(out_dir / f'{stem}.html', meshes,

@@ -7,7 +7,6 @@
     output = inferencer('photo.jpg', bboxes=[[281, 45, 500, 391]])
     output.people[0].vertices  # (V, 3), metres
 """
-import logging
 import time
 from collections import deque
 from dataclasses import dataclass, field
@@ -18,18 +17,15 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
-from mmengine.logging import print_log
-from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import init_default_scope
 from mmpose.datasets.datasets.utils import parse_pose_metainfo
-from mmpose.registry import MODELS
 
 from mpm_postometro.bodies.cameras import weak_to_perspective
 from mpm_postometro.bodies.skeletons import metainfo
-from mpm_postometro.compat import load_checkpoint_file
 from .boxes import Boxes, BoxFile, check_box, parse_boxes, read_coco_boxes
 from .images import ImageError, ImageSource, find_images, read_image
 from .inference_files import write_outputs
+from .model_loading import find_test_pipeline, load_model
 from .progress import ProgressLine, format_seconds
 
 __all__ = ['InferenceOutput', 'MeshInferencer', 'Person']
@@ -145,8 +141,8 @@ class MeshInferencer:
         self.device = torch.device(device)
         self.batch_size = batch_size
         init_default_scope(config.get('default_scope', 'mmpose'))
-        self.pipeline = Compose(_test_pipeline(config))
-        self.model = _build_model(config, checkpoint).to(self.device).eval()
+        self.pipeline = Compose(find_test_pipeline(config))
+        self.model = load_model(config, checkpoint).to(self.device).eval()
         # What transforms may ask for; heads flip by it in flip tests.
         self.dataset_meta = parse_pose_metainfo(metainfo('coco17'))
 
@@ -208,8 +204,13 @@ class MeshInferencer:
                 output.people += job.people
                 if out_dir is not None:
                     output.files += write_outputs(
-                        Path(out_dir), job.stem, job.image, job.people,
-                        self.faces, formats=formats, viewer=viewer)
+                        Path(out_dir),
+                        job.stem,
+                        job.image,
+                        job.people,
+                        self.faces,
+                        formats=formats,
+                        viewer=viewer)
             done += 1
             if progress is not None:
                 spent = time.monotonic() - start
@@ -291,8 +292,8 @@ def _person(job: _Job, index: int, sample: Any,
     """Collect a prediction and place it in the whole picture."""
     pred = sample.pred_instances
     center = _numpy(sample.metainfo['input_center']).reshape(2)
-    scale = np.broadcast_to(
-        _numpy(sample.metainfo['input_scale']).ravel(), 2).copy()
+    scale = np.broadcast_to(_numpy(sample.metainfo['input_scale']).ravel(),
+                            2).copy()
     height, width = job.image.shape[:2]
     focal = float(np.hypot(height, width)) if focal_length is None \
         else float(focal_length)
@@ -369,72 +370,3 @@ def _unique_stems(sources) -> List[str]:
             number += 1
         stems.append(stem)
     return stems
-
-
-def _test_pipeline(config: Config) -> List[Dict]:
-    """The transforms of the config's test data.
-
-    Raises:
-        ValueError: If there are none.
-    """
-    for loader in ('test_dataloader', 'val_dataloader'):
-        dataset = (config.get(loader) or {}).get('dataset') or {}
-        for _ in range(5):  # inside wrappers
-            if dataset.get('pipeline'):
-                return list(dataset['pipeline'])
-            inner = dataset.get('dataset') or (dataset.get('datasets')
-                                               or [{}])[0]
-            dataset = inner
-    if config.get('test_pipeline'):
-        return list(config.test_pipeline)
-    raise ValueError(
-        f'{config.filename}: expected test_dataloader.dataset.pipeline, '
-        'val_dataloader.dataset.pipeline or test_pipeline')
-
-
-def _build_model(config: Config, checkpoint) -> torch.nn.Module:
-    """The estimator with its weights.
-
-    Raises:
-        ValueError: If the checkpoint belongs to another model.
-    """
-    model_config = Config(dict(model=config.model)).model  # a copy
-    if checkpoint is not None:
-        _drop_part_checkpoints(model_config)
-    model = revert_sync_batchnorm(MODELS.build(model_config))
-    if checkpoint is None:
-        print_log('no checkpoint: the weights are what the config starts '
-                  'from, and the people will not fit', 'current',
-                  logging.WARNING)
-        model.init_weights()
-        return model
-    content = load_checkpoint_file(str(checkpoint), map_location='cpu')
-    state = content.get('state_dict', content)
-    state = {
-        key[7:] if key.startswith('module.') else key: value
-        for key, value in state.items()
-    }
-    try:
-        model.load_state_dict(state, strict=True)
-    except RuntimeError as error:
-        lines = [line.strip() for line in str(error).splitlines()]
-        raise ValueError(
-            f'{checkpoint}: expected the weights of {config.filename}. ' +
-            ' '.join(lines[1:4])[:600]) from error
-    return model
-
-
-def _drop_part_checkpoints(config) -> None:
-    """The checkpoint of the whole has the weights of its parts."""
-    if isinstance(config, dict):
-        for key, value in config.items():
-            if isinstance(value, str):
-                if key == 'checkpoint' or key.endswith('_checkpoint'):
-                    config[key] = None
-            else:
-                _drop_part_checkpoints(value)
-        if config.get('init_cfg') and 'checkpoint' in config['init_cfg']:
-            config['init_cfg'] = None
-    elif isinstance(config, (list, tuple)):
-        for item in config:
-            _drop_part_checkpoints(item)

@@ -40,7 +40,9 @@ class Fragments(NamedTuple):
         """Covered pixels, (H, W) bool."""
         return self.face_ids >= 0
 
-    def interpolate(self, faces: np.ndarray, values: np.ndarray,
+    def interpolate(self,
+                    faces: np.ndarray,
+                    values: np.ndarray,
                     background: float = 0.) -> np.ndarray:
         """Interpolate values given at the vertices.
 
@@ -53,12 +55,13 @@ class Fragments(NamedTuple):
             np.ndarray: Shape (H, W, C), float32.
         """
         values = np.asarray(values, dtype=np.float32)
-        image = np.full(self.face_ids.shape + values.shape[1:],
-                        background, dtype=np.float32)
+        image = np.full(
+            self.face_ids.shape + values.shape[1:],
+            background,
+            dtype=np.float32)
         mask = self.mask
         corners = values[faces[self.face_ids[mask]]]  # (P, 3, C)
-        image[mask] = np.einsum('pk,pkc->pc', self.barycentrics[mask],
-                                corners)
+        image[mask] = np.einsum('pk,pkc->pc', self.barycentrics[mask], corners)
         return image
 
 
@@ -141,8 +144,7 @@ def rasterize(xy: np.ndarray,
         surface = -buffer
     return Fragments(
         face_ids.reshape(height, width),
-        barycentrics.reshape(height, width, 3),
-        surface.reshape(height, width))
+        barycentrics.reshape(height, width, 3), surface.reshape(height, width))
 
 
 def _prepare_faces(xy, nearness, faces, height, width, cull_back_faces):
@@ -170,23 +172,21 @@ def _prepare_faces(xy, nearness, faces, height, width, cull_back_faces):
         bottom = np.floor(-_smallest(-y) - _EDGE_SLACK)
         left, right = np.maximum(left, 0), np.minimum(right, width - 1)
         top, bottom = np.maximum(top, 0), np.minimum(bottom, height - 1)
-        visible = np.flatnonzero((left <= right) & (top <= bottom) &
-                                 np.isfinite(near.sum(0) + area))
+        visible = np.flatnonzero((left <= right) & (top <= bottom)
+                                 & np.isfinite(near.sum(0) + area))
     kept = kept[visible]
     x, y, near = x[:, visible], y[:, visible], near[:, visible]
     scale = 1 / area[visible]
     left, top = left[visible], top[visible]
-    boxes = np.stack([
-        left, top, right[visible] - left + 1, bottom[visible] - top + 1
-    ]).astype(np.int32)  # yapf: disable
+    boxes = np.stack(
+        [left, top, right[visible] - left + 1,
+         bottom[visible] - top + 1]).astype(np.int32)
 
     # barycentric k (k = 0, 1) = a_k * (px - x_2) + b_k * (py - y_2)
-    setup = np.stack([
-        (y[1] - y[2]) * scale, (x[2] - x[1]) * scale,
-        (y[2] - y[0]) * scale, (x[0] - x[2]) * scale,
-        left - x[2], top - y[2],
-        near[2], near[0] - near[2], near[1] - near[2]
-    ])  # yapf: disable
+    setup = np.stack([(y[1] - y[2]) * scale, (x[2] - x[1]) * scale,
+                      (y[2] - y[0]) * scale, (x[0] - x[2]) * scale,
+                      left - x[2], top - y[2], near[2], near[0] - near[2],
+                      near[1] - near[2]])
     return kept.astype(np.int32), setup, boxes
 
 
@@ -223,8 +223,8 @@ def _fragments_of(setup, boxes, counts, width):
     py = dy.astype(np.float32) + y0[row]
     w0 = a0[row] * px + b0[row] * py
     w1 = a1[row] * px + b1[row] * py
-    inside = np.flatnonzero((w0 >= _EDGE_SLACK) & (w1 >= _EDGE_SLACK) &
-                            (w0 + w1 <= 1 - _EDGE_SLACK))
+    inside = np.flatnonzero((w0 >= _EDGE_SLACK) & (w1 >= _EDGE_SLACK)
+                            & (w0 + w1 <= 1 - _EDGE_SLACK))
     row = row[inside]
     pixel = (boxes[1][row] + dy[inside]) * width + boxes[0][row] + dx[inside]
     return row, w0[inside], w1[inside], pixel.astype(np.int64)
@@ -260,6 +260,7 @@ def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     normals = np.stack([
         np.bincount(corner, np.repeat(weighted[:, axis], 3), len(vertices))
         for axis in range(3)
-    ], axis=1)  # yapf: disable
+    ],
+                       axis=1)
     length = np.linalg.norm(normals, axis=1, keepdims=True)
     return (normals / np.maximum(length, 1e-12)).astype(np.float32)

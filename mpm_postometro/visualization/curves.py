@@ -52,8 +52,8 @@ def _log_ticks(low: float, high: float) -> List[float]:
     """1, 2 and 5 times powers of ten; limits are exponents."""
     choices = (1, 2, 5) if high - low < 2.2 else (1, )
     ticks = [
-        math.log10(k) + e for e in range(math.floor(low), math.ceil(high) + 1)
-        for k in choices
+        math.log10(k) + e for e in range(math.floor(low),
+                                         math.ceil(high) + 1) for k in choices
     ]
     inside = [t for t in ticks if low - 1e-9 <= t <= high + 1e-9]
     if len(inside) >= 2:
@@ -81,9 +81,8 @@ def _thin(x: np.ndarray, y: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
 
 def _running_median(y: np.ndarray) -> np.ndarray:
     half = max(1, len(y) // 40)
-    return np.array([
-        np.median(y[max(0, i - half):i + half + 1]) for i in range(len(y))
-    ])
+    return np.array(
+        [np.median(y[max(0, i - half):i + half + 1]) for i in range(len(y))])
 
 
 def _series(curve: Curve) -> List[Tuple[str, np.ndarray, np.ndarray]]:

@@ -36,8 +36,7 @@ def camera_to_y_up(points: np.ndarray) -> np.ndarray:
     return points * np.array([1, -1, -1], dtype=points.dtype)
 
 
-def atomic_write(path: Union[str, Path],
-                 write: Callable[[str], None]) -> Path:
+def atomic_write(path: Union[str, Path], write: Callable[[str], None]) -> Path:
     """Let a file appear whole or not at all.
 
     Args:
@@ -103,26 +102,40 @@ def _glb(vertices: np.ndarray, normals: np.ndarray, faces: np.ndarray,
         is_index = array.ndim == 1
         data = array.astype('<u4' if is_index else '<f4').tobytes()
         accessors.append(
-            dict(bufferView=len(views), count=len(array),
-                 componentType=5125 if is_index else 5126,
-                 type='SCALAR' if is_index else 'VEC3'))
+            dict(
+                bufferView=len(views),
+                count=len(array),
+                componentType=5125 if is_index else 5126,
+                type='SCALAR' if is_index else 'VEC3'))
         views.append(
-            dict(buffer=0, byteOffset=len(blob), byteLength=len(data),
-                 target=34963 if is_index else 34962))
+            dict(
+                buffer=0,
+                byteOffset=len(blob),
+                byteLength=len(data),
+                target=34963 if is_index else 34962))
         blob += data
-    accessors[0].update(min=vertices.min(0).tolist(),
-                        max=vertices.max(0).tolist())
+    accessors[0].update(
+        min=vertices.min(0).tolist(), max=vertices.max(0).tolist())
     primitive = dict(
-        attributes={name: k for k, name in enumerate(attributes)},
-        indices=len(attributes), material=0)
+        attributes={
+            name: k
+            for k, name in enumerate(attributes)
+        },
+        indices=len(attributes),
+        material=0)
     # Without a material of their own, viewers show glTF as black metal.
-    material = dict(pbrMetallicRoughness=dict(
-        baseColorFactor=base, metallicFactor=0., roughnessFactor=.8))
+    material = dict(
+        pbrMetallicRoughness=dict(
+            baseColorFactor=base, metallicFactor=0., roughnessFactor=.8))
     document = dict(
         asset=dict(version='2.0', generator='mpm_postometro'),
-        scene=0, scenes=[dict(nodes=[0])], nodes=[dict(mesh=0)],
-        meshes=[dict(primitives=[primitive])], materials=[material],
-        accessors=accessors, bufferViews=views,
+        scene=0,
+        scenes=[dict(nodes=[0])],
+        nodes=[dict(mesh=0)],
+        meshes=[dict(primitives=[primitive])],
+        materials=[material],
+        accessors=accessors,
+        bufferViews=views,
         buffers=[dict(byteLength=len(blob))])
     text = _padded(json.dumps(document).encode(), b' ')
     blob = _padded(blob, b'\0')
@@ -139,12 +152,13 @@ def _linear(color: np.ndarray) -> np.ndarray:
                     ((color + .055) / 1.055)**2.4)
 
 
-def export_mesh(path: Union[str, Path],
-                vertices: np.ndarray,
-                faces: np.ndarray,
-                *,
-                y_up: bool = True,
-                color: Sequence[float] = (205, 205, 210)) -> Path:
+def export_mesh(
+    path: Union[str, Path],
+    vertices: np.ndarray,
+    faces: np.ndarray,
+    *,
+    y_up: bool = True,
+    color: Sequence[float] = (205, 205, 210)) -> Path:
     """Write one mesh as .obj or .glb, chosen by the suffix.
 
     Args:

@@ -19,9 +19,10 @@ __all__ = [
 ]
 
 # One colour per person, BGR. Light and unsaturated, so that shading shows.
-PALETTE = np.array([[222, 176, 112], [122, 170, 244], [150, 208, 140],
-                    [196, 150, 222], [120, 214, 236], [214, 206, 128],
-                    [170, 170, 250], [160, 196, 196]], dtype=np.float32)
+PALETTE = np.array(
+    [[222, 176, 112], [122, 170, 244], [150, 208, 140], [196, 150, 222],
+     [120, 214, 236], [214, 206, 128], [170, 170, 250], [160, 196, 196]],
+    dtype=np.float32)
 
 # Focal length in pixels behind the depth that a weak camera implies. Only the
 # order of people depends on it.
@@ -68,10 +69,10 @@ def _people(vertices) -> np.ndarray:
     return vertices
 
 
-def project_perspective(vertices: np.ndarray,
-                        intrinsics: np.ndarray,
-                        transl: Optional[np.ndarray] = None
-                        ) -> ProjectedMeshes:
+def project_perspective(
+        vertices: np.ndarray,
+        intrinsics: np.ndarray,
+        transl: Optional[np.ndarray] = None) -> ProjectedMeshes:
     """Project with a pinhole camera.
 
     Args:
@@ -153,8 +154,7 @@ def _vertex_colors(colors, people: int, num_vertices: int) -> np.ndarray:
         # One a person, or one a vertex for everybody.
         per_vertex = len(colors) == num_vertices and num_vertices != people
         colors = colors[None] if per_vertex else colors[:, None]
-    return np.broadcast_to(colors,
-                           (people, num_vertices, 3)).reshape(-1, 3)
+    return np.broadcast_to(colors, (people, num_vertices, 3)).reshape(-1, 3)
 
 
 def _draw(image: np.ndarray, meshes: ProjectedMeshes, faces: np.ndarray,
@@ -200,8 +200,8 @@ def _draw(image: np.ndarray, meshes: ProjectedMeshes, faces: np.ndarray,
     layer = np.zeros((*size, 4), dtype=np.float32)
     layer[mask, :3] = shaded
     layer[mask, 3] = 1
-    layer = layer.reshape(bottom - top, supersample, right - left,
-                          supersample, 4).mean((1, 3))  # yapf: disable
+    layer = layer.reshape(bottom - top, supersample, right - left, supersample,
+                          4).mean((1, 3))
     window = canvas[top:bottom, left:right]
     coverage = layer[..., 3:] * alpha
     window[:] = np.rint(window * (1 - coverage) + layer[..., :3] * alpha)
@@ -345,7 +345,7 @@ def stack_panels(panels: Sequence[np.ndarray],
                 cv2.putText(panel, labels[index],
                             (round(12 * size), round(30 * size)),
                             cv2.FONT_HERSHEY_SIMPLEX, size, color, thickness,
-                            cv2.LINE_AA)  # yapf: disable
+                            cv2.LINE_AA)
         if index:
             row.append(np.full((height, gap, 3), 255, dtype=np.uint8))
         row.append(panel)

@@ -102,8 +102,8 @@ class Image:
     caption: str = ''
 
 
-def read_scalars(path: Union[str, Path]
-                 ) -> Dict[str, Tuple[List[float], List[float]]]:
+def read_scalars(
+        path: Union[str, Path]) -> Dict[str, Tuple[List[float], List[float]]]:
     """Read the curves that MMEngine's ``LocalVisBackend`` logs.
 
     Args:
@@ -188,9 +188,8 @@ def _table_html(table: Table) -> str:
                    for column, name in enumerate(table.header))
     body = []
     for index, row in enumerate(table.rows):
-        cells = ''.join(
-            f'<td{style[column]}>{_cell(value, table.digits)}</td>'
-            for column, value in enumerate(row))
+        cells = ''.join(f'<td{style[column]}>{_cell(value, table.digits)}</td>'
+                        for column, value in enumerate(row))
         mark = ' class="best"' if index == table.best else ''
         body.append(f'<tr{mark}>{cells}</tr>')
     caption = f'<caption>{html.escape(table.title)}</caption>' \
@@ -205,8 +204,10 @@ def _stages_html(stages: Sequence[Stage]) -> str:
     names: List[str] = []
     for stage in stages:
         names += [name for name in stage.facts if name not in names]
-    rows = [[stage.name, stage.text, *(stage.facts.get(n) for n in names),
-             _duration(stage.seconds)] for stage in stages]
+    rows = [[
+        stage.name, stage.text, *(stage.facts.get(n) for n in names),
+        _duration(stage.seconds)
+    ] for stage in stages]
     header = ['stage', 'what', *names, 'time']
     if not any(stage.text for stage in stages):
         header.pop(1)
@@ -278,13 +279,14 @@ def write_report(path: Union[str, Path],
     summary = Summary() if summary is None else summary
     stages, curves, tables, images, meshes = map(
         _as_list, (stages, curves, tables, images, meshes))
-    parts = [f'<header><h1>{html.escape(title)}</h1>'
-             f'{_paragraphs(summary.text)}']
+    parts = [
+        f'<header><h1>{html.escape(title)}</h1>'
+        f'{_paragraphs(summary.text)}'
+    ]
     if summary.figures:
-        tiles = ''.join(
-            f'<div class="tile"><b>{_cell(value, 1)}</b>'
-            f'<span>{html.escape(str(name))}</span></div>'
-            for name, value in summary.figures.items())
+        tiles = ''.join(f'<div class="tile"><b>{_cell(value, 1)}</b>'
+                        f'<span>{html.escape(str(name))}</span></div>'
+                        for name, value in summary.figures.items())
         parts.append(f'<div class="tiles">{tiles}</div>')
     parts.append('</header>')
     if tables:
@@ -295,13 +297,17 @@ def write_report(path: Union[str, Path],
             [item.image.shape[1] / item.image.shape[0] for item in images])
         cell = int(np.clip(240 * aspect, 220, 1040))
         figures = ''.join(_image_html(item, jpeg_quality) for item in images)
-        parts.append(_section(
-            'Pictures', _paragraphs(images_text) +
-            f'<div class="images" style="--cell:{cell}px">{figures}</div>'))
+        parts.append(
+            _section(
+                'Pictures',
+                _paragraphs(images_text) +
+                f'<div class="images" style="--cell:{cell}px">{figures}</div>')
+        )
     if meshes:
-        parts.append(_section(
-            'Meshes',
-            _paragraphs(meshes_text) + mesh_viewer_html(meshes, title)))
+        parts.append(
+            _section(
+                'Meshes',
+                _paragraphs(meshes_text) + mesh_viewer_html(meshes, title)))
     if curves:
         plots = ''.join(map(curve_svg, curves))
         parts.append(_section('Curves', f'<div class="plots">{plots}</div>'))

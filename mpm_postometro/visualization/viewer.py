@@ -48,8 +48,7 @@ def _encode(array: np.ndarray) -> str:
     return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()
 
 
-def _payload(meshes: Sequence[ViewerMesh], together: bool,
-             alone: bool) -> str:
+def _payload(meshes: Sequence[ViewerMesh], together: bool, alone: bool) -> str:
     """The data of a viewer as JSON; equal faces are stored once."""
     meshes = list(meshes)
     if not meshes:
@@ -83,11 +82,14 @@ def _payload(meshes: Sequence[ViewerMesh], together: bool,
         color = _COLORS[place % len(_COLORS)] if mesh.color is None \
             else mesh.color
         entries.append(
-            dict(name=mesh.name, group=mesh.group,
-                 color=[int(c) for c in color], faces=face_index[encoded],
-                 vertices=_encode(vertices)))
-    payload = dict(faces=face_sets, meshes=entries, together=together,
-                   alone=alone)
+            dict(
+                name=mesh.name,
+                group=mesh.group,
+                color=[int(c) for c in color],
+                faces=face_index[encoded],
+                vertices=_encode(vertices)))
+    payload = dict(
+        faces=face_sets, meshes=entries, together=together, alone=alone)
     # "</script>" inside a name must not end the element.
     return json.dumps(payload, separators=(',', ':')).replace('<', '\\u003c')
 

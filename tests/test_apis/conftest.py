@@ -21,8 +21,10 @@ class KnownMeshEstimator(BasePoseEstimator):
     """Predicts the unposed body, seen from the front, in every crop."""
 
     def __init__(self, **kwargs):
-        super().__init__(backbone=dict(type=nn.Identity), head=dict(
-            type=nn.Identity), **kwargs)  # yapf: disable
+        super().__init__(
+            backbone=dict(type=nn.Identity),
+            head=dict(type=nn.Identity),
+            **kwargs)
         self.body = load_body()
         self.weight = nn.Parameter(torch.ones(3))
         self.batches = []

@@ -15,8 +15,10 @@ def _write(tmp_path, content):
 
 def _annotations():
     return dict(
-        images=[dict(id=7, file_name='val/a.jpg'), dict(id=8,
-                                                        file_name='b.jpg')],
+        images=[
+            dict(id=7, file_name='val/a.jpg'),
+            dict(id=8, file_name='b.jpg')
+        ],
         annotations=[
             dict(image_id=7, bbox=[10, 20, 30, 40], category_id=1),
             dict(image_id=7, bbox=[0, 0, 9, 9], category_id=1, iscrowd=1),
@@ -65,6 +67,7 @@ def test_coco_annotations(tmp_path):
 
 
 def test_coco_detections(tmp_path):
+
     def found(box, score, **kwargs):
         return dict(image_id=785, bbox=box, score=score, **kwargs)
 
@@ -99,16 +102,17 @@ def _without(content, *place):
 @pytest.mark.parametrize('content, message', [
     (_without(_annotations(), 'images'), 'the file has no "images"'),
     (_without(_annotations(), 'annotations'), 'has no "annotations"'),
-    (_without(_annotations(), 'images', 1, 'file_name'),
-     r'images\[1\] has no "file_name"'),
-    (_without(_annotations(), 'annotations', 2, 'bbox'),
-     r'annotations\[2\] has no "bbox"'),
+    (_without(_annotations(), 'images', 1,
+              'file_name'), r'images\[1\] has no "file_name"'),
+    (_without(_annotations(), 'annotations', 2,
+              'bbox'), r'annotations\[2\] has no "bbox"'),
     ([dict(image_id=1, bbox=[1, 2, 3, 4])], r'detections\[0\] has no "score"'),
-    ([dict(image_id=1, bbox=[1, 2, 3], score=1)], r'detections\[0\] must have'),
+    ([dict(image_id=1, bbox=[1, 2, 3], score=1)
+      ], r'detections\[0\] must have'),
     ([dict(image_id=1, bbox=None, score=1)], r'detections\[0\] must have'),
     ([5], r'detections\[0\] must be an object'),
     ('text', 'expected COCO'),
-])  # yapf: disable
+])
 def test_faults_of_files_are_named(tmp_path, content, message):
     with pytest.raises(ValueError, match=f'boxes.json.*{message}'):
         read_coco_boxes(_write(tmp_path, content))

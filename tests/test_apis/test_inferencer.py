@@ -59,25 +59,24 @@ def test_person_stands_where_the_crop_says(inferencer, photos):
     # A pinhole camera at that place sees the pelvis at the same pixel, and
     # everything near its depth nearly so.
     pelvis = person.intrinsics @ person.transl
-    np.testing.assert_allclose(pelvis[:2] / pelvis[2],
-                               65 + 56.25 * scale * np.array(offset),
-                               atol=1e-3)
+    np.testing.assert_allclose(
+        pelvis[:2] / pelvis[2],
+        65 + 56.25 * scale * np.array(offset),
+        atol=1e-3)
     placed = (person.joints_3d + person.transl) @ person.intrinsics.T
     error = placed[:, :2] / placed[:, 2:] - person.keypoints
     assert np.abs(error).max() < 4
     np.testing.assert_allclose(person.intrinsics[0, 0], 200)  # the diagonal
     near = inferencer(str(photos / 'a.jpg'), [BOX], focal_length=2000.)
-    placed = (person.joints_3d + near.people[0].transl
-              ) @ near.people[0].intrinsics.T
-    assert np.abs(placed[:, :2] / placed[:, 2:] -
-                  person.keypoints).max() < .4
+    placed = (person.joints_3d +
+              near.people[0].transl) @ near.people[0].intrinsics.T
+    assert np.abs(placed[:, :2] / placed[:, 2:] - person.keypoints).max() < .4
 
 
 def test_overlay_shows_the_mesh_on_its_joints(inferencer, photos):
     image = cv2.imread(str(photos / 'b.png'))
     output = inferencer(image, [BOX])
-    drawn = inference_files.draw_people(image, output.people,
-                                        inferencer.faces)
+    drawn = inference_files.draw_people(image, output.people, inferencer.faces)
     changed = (drawn != image).any(-1)
     person = output.people[0]
     half = person.crop_scale / 2
@@ -85,8 +84,8 @@ def test_overlay_shows_the_mesh_on_its_joints(inferencer, photos):
         person.vertices[:, :2] + person.camera[1:])
     y, x = np.nonzero(changed)
     for found, wanted in ((x.min(), xy[:, 0].min()), (x.max(), xy[:, 0].max()),
-                          (y.min(), xy[:, 1].min()), (y.max(),
-                                                      xy[:, 1].max())):
+                          (y.min(), xy[:, 1].min()), (y.max(), xy[:,
+                                                                  1].max())):
         assert abs(found - wanted) < 1.6
     inside = np.rint(person.keypoints[:13]).astype(int)  # not the head's top
     assert changed[inside[:, 1], inside[:, 0]].all()
@@ -95,25 +94,37 @@ def test_overlay_shows_the_mesh_on_its_joints(inferencer, photos):
 def test_files(inferencer, photos, tmp_path):
     output = inferencer(
         [str(photos / 'a.jpg'), str(photos / 'b.png')],
-        [[BOX, [100, 10, 150, 100]], [BOX]], tmp_path / 'out', viewer=True)
+        [[BOX, [100, 10, 150, 100]], [BOX]],
+        tmp_path / 'out',
+        viewer=True)
     names = sorted(p.name for p in (tmp_path / 'out').iterdir())
     assert names == sorted(
-        f'{n}' for stem, people in (('a', 2), ('b', 1)) for n in
-        [f'{stem}.npz', f'{stem}.html', f'{stem}_overlay.png'] +
-        [f'{stem}_person{i}.{kind}' for i in range(people)
-         for kind in ('obj', 'glb')])  # yapf: disable
+        f'{n}' for stem, people in (('a', 2), ('b', 1))
+        for n in [f'{stem}.npz', f'{stem}.html', f'{stem}_overlay.png'] + [
+            f'{stem}_person{i}.{kind}' for i in range(people)
+            for kind in ('obj', 'glb')
+        ])
     assert sorted(p.name for p in output.files) == names
 
     data = np.load(tmp_path / 'out' / 'a.npz')
     shapes = dict(
-        vertices=(2, 6890, 3), joints_3d=(2, 14, 3), keypoints=(2, 14, 2),
-        keypoint_scores=(2, 14), camera=(2, 3), crop_center=(2, 2),
-        crop_scale=(2, 2), transl=(2, 3), bboxes=(2, 4), bbox_scores=(2, ),
-        box_index=(2, ), intrinsics=(3, 3), faces=(13776, 3), image=(),
-        joint_names=(14, ))  # yapf: disable
+        vertices=(2, 6890, 3),
+        joints_3d=(2, 14, 3),
+        keypoints=(2, 14, 2),
+        keypoint_scores=(2, 14),
+        camera=(2, 3),
+        crop_center=(2, 2),
+        crop_scale=(2, 2),
+        transl=(2, 3),
+        bboxes=(2, 4),
+        bbox_scores=(2, ),
+        box_index=(2, ),
+        intrinsics=(3, 3),
+        faces=(13776, 3),
+        image=(),
+        joint_names=(14, ))
     assert {key: data[key].shape for key in data} == shapes
-    np.testing.assert_array_equal(data['bboxes'],
-                                  [BOX, [100, 10, 150, 100]])
+    np.testing.assert_array_equal(data['bboxes'], [BOX, [100, 10, 150, 100]])
     np.testing.assert_array_equal(data['vertices'][1],
                                   output.people[1].vertices)
     assert str(data['image']).endswith('a.jpg')
@@ -121,8 +132,10 @@ def test_files(inferencer, photos, tmp_path):
     joints = body.regress_joints(torch.from_numpy(data['vertices']), 'j14')
     np.testing.assert_allclose(joints, data['joints_3d'], atol=1e-5)
     for kind in ('obj', 'glb'):
-        mesh = trimesh.load(tmp_path / 'out' / f'b_person0.{kind}',
-                            process=False, force='mesh')
+        mesh = trimesh.load(
+            tmp_path / 'out' / f'b_person0.{kind}',
+            process=False,
+            force='mesh')
         np.testing.assert_allclose(
             mesh.vertices, output.people[2].vertices * [1, -1, -1], atol=1e-6)
     panel = cv2.imread(str(tmp_path / 'out' / 'a_overlay.png'))
@@ -136,24 +149,25 @@ def test_what_cannot_be_done_is_named_and_the_rest_is_done(
     boxes = [[BOX, [200, 10, 220, 50], [50, 50, 50, 90], [80, 80, 70, 70]],
              *[[BOX]] * len(bad), [BOX]]
     output = inferencer(files, boxes, tmp_path / 'out')
-    assert [(p.image, p.index) for p in output.people] == [
-        (files[0], 0), (files[-1], 0)]  # yapf: disable
+    assert [(p.image, p.index) for p in output.people] == [(files[0], 0),
+                                                           (files[-1], 0)]
     assert output.num_images == 2
     assert len(output.errors) == 3 + len(bad)
-    wanted = [
-        ('a.jpg: box 1', 'outside the image, which is 160 x 120'),
-        ('a.jpg: box 2', 'no area'), ('a.jpg: box 3', 'no area'),
-        ('cut.jpg: damaged', 'truncated'), ('empty.jpg', 'is empty'),
-        ('text.jpg', 'not an image'), ('flipped.png', 'damaged'),
-        ('gone.jpg', 'no such file')
-    ]  # yapf: disable
+    wanted = [('a.jpg: box 1', 'outside the image, which is 160 x 120'),
+              ('a.jpg: box 2', 'no area'), ('a.jpg: box 3', 'no area'),
+              ('cut.jpg: damaged', 'truncated'), ('empty.jpg', 'is empty'),
+              ('text.jpg', 'not an image'), ('flipped.png', 'damaged'),
+              ('gone.jpg', 'no such file')]
     for error, pieces in zip(output.errors, wanted):
         assert all(piece in error for piece in pieces), error
         assert error.count(str(photos)) == 1
-    assert {p.name for p in (tmp_path / 'out').iterdir()} == {
-        f'{stem}{end}' for stem in 'ab' for end in
-        ('.npz', '_overlay.png', '_person0.obj', '_person0.glb')
-    }  # yapf: disable
+    assert {p.name
+            for p in (tmp_path / 'out').iterdir()} == {
+                f'{stem}{end}'
+                for stem in 'ab'
+                for end in ('.npz', '_overlay.png', '_person0.obj',
+                            '_person0.glb')
+            }
     odd = inferencer([np.zeros((5, 5), np.uint8), np.zeros((9, 9, 3))])
     for index, error in enumerate(odd.errors):
         assert error.startswith(f'array {index}: expected an image array')
@@ -168,7 +182,7 @@ def test_batches_reach_over_pictures(known_config, photos):
     assert inferencer.model.batches == [3, 3, 1]
     assert [(p.image, p.index) for p in output.people] == [
         (f'array {i}', k) for i, n in enumerate(counts) for k in range(n)
-    ]  # yapf: disable
+    ]
 
 
 def test_whole_picture_folder_and_equal_names(inferencer, photos, tmp_path):
@@ -178,10 +192,13 @@ def test_whole_picture_folder_and_equal_names(inferencer, photos, tmp_path):
     twin = tmp_path / 'other' / 'a.jpg'
     twin.parent.mkdir()
     twin.write_bytes((photos / 'a.jpg').read_bytes())
-    output = inferencer([str(photos / 'a.jpg'), str(twin)],
-                        out_dir=tmp_path / 'twins', formats=())
+    output = inferencer(
+        [str(photos / 'a.jpg'), str(twin)],
+        out_dir=tmp_path / 'twins',
+        formats=())
     assert sorted(p.name for p in output.files) == [
-        'a.npz', 'a_2.npz', 'a_2_overlay.png', 'a_overlay.png']  # yapf: disable
+        'a.npz', 'a_2.npz', 'a_2_overlay.png', 'a_overlay.png'
+    ]
 
 
 def test_wrong_arguments(inferencer, photos, tmp_path, known_config):
@@ -215,9 +232,10 @@ def test_checkpoint_is_loaded_and_must_fit(known_config, photos, tmp_path):
 def test_command(inference_main, known_config, photos, tmp_path, capsys):
     common = ['--config', str(known_config), '--device', 'cpu', '--out-dir']
     out = tmp_path / 'out'
-    code = inference_main([str(photos / 'a.jpg'), *common, str(out),
-                           '--bboxes', '40,20,50,90', '100,10,50,90',
-                           '--format', 'obj'])  # yapf: disable
+    code = inference_main([
+        str(photos / 'a.jpg'), *common,
+        str(out), '--bboxes', '40,20,50,90', '100,10,50,90', '--format', 'obj'
+    ])
     assert code == 0
     assert '2 people in 1 images' in capsys.readouterr().out
     np.testing.assert_array_equal(
@@ -231,10 +249,12 @@ def test_command(inference_main, known_config, photos, tmp_path, capsys):
     assert code == 1
     assert '2 people in 2 images' in text.out
     assert '4 could not be done' in text.err and 'cut.jpg' in text.err
-    for extra in (['--bboxes', '1,2'], ['--bboxes', 'a,b,c,d'],
-                  ['--coco-json', 'none.json']):
-        code = inference_main([str(photos / 'a.jpg'), *common, str(out),
-                               *extra])  # yapf: disable
+    for extra in (['--bboxes',
+                   '1,2'], ['--bboxes',
+                            'a,b,c,d'], ['--coco-json', 'none.json']):
+        code = inference_main(
+            [str(photos / 'a.jpg'), *common,
+             str(out), *extra])
         assert code == 1 and 'error: ' in capsys.readouterr().err
 
 

@@ -18,8 +18,12 @@ def test_sphere_fills_its_disc(perspective, cull):
     vertices, faces = _sphere()
     # x right, y down, z forward: the mesh stays right-handed.
     points = vertices * [30, 30, 30] + [40, 50, 2000]
-    fragments = rasterize(points[:, :2], points[:, 2], faces, (96, 80),
-                          perspective=perspective, cull_back_faces=cull)
+    fragments = rasterize(
+        points[:, :2],
+        points[:, 2],
+        faces, (96, 80),
+        perspective=perspective,
+        cull_back_faces=cull)
     grid_y, grid_x = np.mgrid[:96, :80]
     radius = np.hypot(grid_x - 40, grid_y - 50)
     assert fragments.mask[radius < 29].all()
@@ -36,15 +40,19 @@ def test_back_face_culling_changes_nothing_on_a_closed_mesh():
     vertices, faces = _sphere()
     points = vertices * 20 + [31.3, 29.8, 100]
     both = [
-        rasterize(points[:, :2], points[:, 2], faces, (64, 64),
-                  cull_back_faces=cull) for cull in (True, False)
+        rasterize(
+            points[:, :2], points[:, 2], faces, (64, 64), cull_back_faces=cull)
+        for cull in (True, False)
     ]
     same = both[0].face_ids == both[1].face_ids
     assert same.mean() > 0.995  # silhouette pixels may see an edge-on face
     assert (both[0].mask == both[1].mask).mean() > 0.995
     # Inside out, only the far side would be left.
-    far = rasterize(points[:, :2], points[:, 2], faces[:, ::-1], (64, 64),
-                    cull_back_faces=True)
+    far = rasterize(
+        points[:, :2],
+        points[:, 2],
+        faces[:, ::-1], (64, 64),
+        cull_back_faces=True)
     assert far.depth[30, 31] > 100 > both[0].depth[30, 31]
 
 
@@ -71,7 +79,8 @@ def test_barycentrics_are_perspective_correct():
     np.testing.assert_allclose(flat.depth[:, 5], 2., rtol=1e-5)
     np.testing.assert_allclose(
         flat.interpolate(faces, np.array([[0], [0], [1], [1]]))[:, 5, 0],
-        0.5, rtol=1e-4)  # yapf: disable
+        0.5,
+        rtol=1e-4)
     np.testing.assert_allclose(fragments.barycentrics.sum(-1), 1, rtol=1e-5)
 
 
@@ -80,8 +89,9 @@ def test_what_is_behind_the_camera_is_left_out():
     faces = np.array([[0, 1, 2]])
     behind = rasterize(xy, np.array([1., -1., 1.]), faces, (10, 10))
     assert not behind.mask.any()
-    assert rasterize(xy, np.array([1., -1., 1.]), faces, (10, 10),
-                     perspective=False).mask.any()
+    assert rasterize(
+        xy, np.array([1., -1., 1.]), faces, (10, 10),
+        perspective=False).mask.any()
 
 
 def test_chunks_give_the_same_picture(monkeypatch):

@@ -38,10 +38,14 @@ def browser(tmp_path):
         pytest.skip('no Chromium on this machine')
 
     def open_page(path, *flags):
-        done = subprocess.run(
-            [program, *_FLAGS, f'--user-data-dir={tmp_path / "profile"}',
-             *flags, path.resolve().as_uri()],
-            capture_output=True, text=True, timeout=120)  # yapf: disable
+        done = subprocess.run([
+            program, *_FLAGS, f'--user-data-dir={tmp_path / "profile"}',
+            *flags,
+            path.resolve().as_uri()
+        ],
+                              capture_output=True,
+                              text=True,
+                              timeout=120)
         assert done.returncode == 0, done.stderr[-2000:]
         console = [
             line for line in done.stderr.splitlines()

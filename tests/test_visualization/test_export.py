@@ -2,8 +2,8 @@
 import numpy as np
 import pytest
 
-from mpm_postometro.visualization.export import (atomic_write,
-                                                 camera_to_y_up, export_mesh)
+from mpm_postometro.visualization.export import (atomic_write, camera_to_y_up,
+                                                 export_mesh)
 
 trimesh = pytest.importorskip('trimesh')
 
@@ -26,30 +26,29 @@ def test_round_trip_keeps_order_and_turns_y_up(tmp_path, mesh, kind, colored):
     color = (10, 128, 250)
     if colored:
         color = np.random.default_rng(1).integers(0, 256, vertices.shape)
-    path = export_mesh(tmp_path / 'new' / f'm.{kind}', vertices, faces,
-                       color=color)
+    path = export_mesh(
+        tmp_path / 'new' / f'm.{kind}', vertices, faces, color=color)
     read = trimesh.load(path, process=False, force='mesh')
     np.testing.assert_allclose(
         read.vertices, vertices * [1, -1, -1], atol=1e-6)
     np.testing.assert_array_equal(read.faces, faces)
     assert read.is_volume, 'closed, and the normals point outward'
-    assert (read.vertex_normals * (read.vertices - read.centroid)).sum(
-        1).min() > 0
+    assert (read.vertex_normals *
+            (read.vertices - read.centroid)).sum(1).min() > 0
     as_is = export_mesh(tmp_path / f'n.{kind}', vertices, faces, y_up=False)
     np.testing.assert_allclose(
-        trimesh.load(as_is, process=False, force='mesh').vertices, vertices,
-        atol=1e-6)  # yapf: disable
+        trimesh.load(as_is, process=False, force='mesh').vertices,
+        vertices,
+        atol=1e-6)
 
 
 def test_glb_is_not_black_metal(tmp_path, mesh):
     path = export_mesh(tmp_path / 'm.glb', *mesh, color=(255, 128, 0))
-    material = trimesh.load(path, process=False,
-                            force='mesh').visual.material
+    material = trimesh.load(path, process=False, force='mesh').visual.material
     assert material.metallicFactor == 0
     # 128 of 255 in sRGB is a fifth of the light.
     np.testing.assert_allclose(
-        np.asarray(material.baseColorFactor) / 255, [1, .216, 0, 1],
-        atol=.003)
+        np.asarray(material.baseColorFactor) / 255, [1, .216, 0, 1], atol=.003)
 
 
 def test_y_up_is_its_own_inverse():

@@ -37,8 +37,8 @@ def test_weak_overlay_covers_what_the_camera_says():
     image = _black()
     # Half a metre of radius times s = 1.2 is .6 of half the region's 80 px.
     region = [30, 10, 110, 90]
-    drawn = overlay_weak_perspective(image, vertices, faces, [1.2, .1, -.2],
-                                     region, alpha=1.)
+    drawn = overlay_weak_perspective(
+        image, vertices, faces, [1.2, .1, -.2], region, alpha=1.)
     center = 70 + 40 * 1.2 * .1, 50 - 40 * 1.2 * .2
     assert _iou(_changed(image, drawn), _disc(center, 24, (120, 160))) > .95
     assert not image.any(), 'the input must stay as it is'
@@ -48,12 +48,12 @@ def test_perspective_overlay_covers_what_the_camera_says():
     vertices, faces = _ball()
     image = _black()
     intrinsics = np.array([[150, 0, 80], [0, 150, 60], [0, 0, 1]])
-    drawn = overlay_perspective(image, vertices, faces, intrinsics,
-                                [[.4, -.2, 5.]], alpha=1.)
+    drawn = overlay_perspective(
+        image, vertices, faces, intrinsics, [[.4, -.2, 5.]], alpha=1.)
     center = 80 + 150 * .4 / 5, 60 - 150 * .2 / 5
     radius = 150 * .5 / np.sqrt(5**2 - .5**2)
-    assert _iou(_changed(image, drawn),
-                _disc(center, radius, (120, 160))) > .94
+    assert _iou(_changed(image, drawn), _disc(center, radius,
+                                              (120, 160))) > .94
 
 
 def test_nearer_people_hide_farther_ones_in_any_order():
@@ -63,8 +63,13 @@ def test_nearer_people_hide_farther_ones_in_any_order():
     for order in ([0, 1], [1, 0]):
         places = np.array([[0, 0, 3.], [.3, 0, 6.]])[order]
         drawn = overlay_perspective(
-            _black(), np.stack([vertices] * 2), faces, intrinsics, places,
-            colors=colors[order], alpha=1.)
+            _black(),
+            np.stack([vertices] * 2),
+            faces,
+            intrinsics,
+            places,
+            colors=colors[order],
+            alpha=1.)
         blue, _, red = drawn[60, 80]
         assert blue > 60 and red == 0
         assert drawn[60, 95, 0] > 30  # of the near ball's rim, not the far
@@ -72,24 +77,39 @@ def test_nearer_people_hide_farther_ones_in_any_order():
     for order in ([0, 1], [1, 0]):
         camera = np.array([[1.2, 0, 0], [.4, .1, 0]])[order]
         drawn = overlay_weak_perspective(
-            _black(), np.stack([vertices] * 2), faces, camera,
-            [20, 0, 140, 120], colors=colors[order], alpha=1.)
+            _black(),
+            np.stack([vertices] * 2),
+            faces,
+            camera, [20, 0, 140, 120],
+            colors=colors[order],
+            alpha=1.)
         assert drawn[60, 80, 0] > 60 and drawn[60, 80, 2] == 0
 
 
 def test_light_comes_from_the_camera_side_and_edges_are_soft():
     vertices, faces = _ball()
     drawn = overlay_weak_perspective(
-        _black(), vertices, faces, [1.5, 0, 0], [20, 0, 140, 120], alpha=1.,
+        _black(),
+        vertices,
+        faces, [1.5, 0, 0], [20, 0, 140, 120],
+        alpha=1.,
         colors=[255, 255, 255]).astype(int)
     top_left, bottom_right = drawn[40, 60, 0], drawn[85, 105, 0]
     assert top_left > 1.3 * bottom_right > 0
     rim = drawn[60, 30:40, 0]
     hard = overlay_weak_perspective(
-        _black(), vertices, faces, [1.5, 0, 0], [20, 0, 140, 120], alpha=1.,
-        colors=[255, 255, 255], supersample=1)
-    levels = [len(np.unique(a[_disc((80, 60), 47, (120, 160)) ^ _disc(
-        (80, 60), 43, (120, 160))])) for a in (drawn, hard)]
+        _black(),
+        vertices,
+        faces, [1.5, 0, 0], [20, 0, 140, 120],
+        alpha=1.,
+        colors=[255, 255, 255],
+        supersample=1)
+    levels = [
+        len(
+            np.unique(a[_disc((80, 60), 47, (120, 160))
+                        ^ _disc((80, 60), 43, (120, 160))]))
+        for a in (drawn, hard)
+    ]
     assert levels[0] > levels[1] and (np.diff(rim) >= 0).all()
 
 
@@ -116,8 +136,9 @@ def test_side_and_top_view_turn_the_right_way():
     people = np.stack([big, small]).astype(np.float32)
 
     def where(view):
-        picture = render_view(people, faces, view, 100, colors=colors,
-                              background=(0, 0, 0)).astype(int)
+        picture = render_view(
+            people, faces, view, 100, colors=colors,
+            background=(0, 0, 0)).astype(int)
         y, x = np.nonzero(picture[..., 0] > picture[..., 2] + 20)
         v, u = np.nonzero(picture[..., 2] > picture[..., 0] + 20)
         assert len(x) and len(u)

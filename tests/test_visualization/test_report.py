@@ -21,21 +21,28 @@ def _example(path, **kwargs):
     photo = np.random.default_rng(0).integers(0, 255, (60, 200, 3), np.uint8)
     content = dict(
         title='Report <b>',
-        summary=Summary('It works.\n\nSecond & last.', {'MPJPE': '142.3 mm',
-                                                        'people': 1000}),
+        summary=Summary('It works.\n\nSecond & last.', {
+            'MPJPE': '142.3 mm',
+            'people': 1000
+        }),
         stages=[
             Stage('tokenizer', 61.2, 'PCT stage I', {'images': 6000}),
             Stage('mesh', 4000., 'PostoMETRO', {'epochs': 3})
         ],
         curves=[
-            Curve('Loss', {'train': (steps, loss)}, 'step', log_y=True,
-                  smooth=True),
+            Curve(
+                'Loss', {'train': (steps, loss)},
+                'step',
+                log_y=True,
+                smooth=True),
             Curve('Empty', {'none': ([], [])})
         ],
         tables=[
-            Table('Errors', ['', 'MPJPE', 'PA'],
-                  [['constant', 221.34, None], ['PostoMETRO', 142.26, 98]],
-                  note='in mm', best=1)
+            Table(
+                'Errors', ['', 'MPJPE', 'PA'],
+                [['constant', 221.34, None], ['PostoMETRO', 142.26, 98]],
+                note='in mm',
+                best=1)
         ],
         images=[Image(photo, 'image 7')],
         meshes=[
@@ -109,15 +116,19 @@ def test_curves_are_to_scale():
     x = np.array([0., 1., 2., 4.])
     svg = curve_svg(Curve('c', {'a': (x, [1, 10, 100, 10000])}, log_y=True))
     (points, ) = _points(svg)
-    np.testing.assert_allclose(points[1, 0] - points[0, 0],
-                               (points[3, 0] - points[0, 0]) / 4, atol=.2)
+    np.testing.assert_allclose(
+        points[1, 0] - points[0, 0], (points[3, 0] - points[0, 0]) / 4,
+        atol=.2)
     # Equal factors are equal ways up.
-    np.testing.assert_allclose(points[0, 1] - points[1, 1],
-                               points[1, 1] - points[2, 1], atol=.2)
+    np.testing.assert_allclose(
+        points[0, 1] - points[1, 1], points[1, 1] - points[2, 1], atol=.2)
     assert (np.diff(points[:, 1]) < 0).all(), 'up is small y'
     assert '>1k<' in svg or '>100<' in svg
-    linear = curve_svg(Curve('c', {'a': ([0, 1, 2], [5, np.nan, 7]),
-                                   'b': ([0, 2], [6, 6])}))
+    linear = curve_svg(
+        Curve('c', {
+            'a': ([0, 1, 2], [5, np.nan, 7]),
+            'b': ([0, 2], [6, 6])
+        }))
     one, other = _points(linear)
     assert len(one) == 2, 'points that are not finite are left out'
     np.testing.assert_allclose(other[0, 1], one[:, 1].mean(), atol=.2)
@@ -129,7 +140,10 @@ def test_scalars_of_a_run_are_read(tmp_path):
     path = tmp_path / 'scalars.json'
     lines = [
         dict(lr=.1, loss=5., iter=10, epoch=1, step=10),
-        {'mesh/mpjpe': 200., 'step': 1},
+        {
+            'mesh/mpjpe': 200.,
+            'step': 1
+        },
         dict(loss=float('nan'), step=15),
         dict(loss=4., step=20),
     ]

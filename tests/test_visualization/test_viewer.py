@@ -124,7 +124,8 @@ def test_wrong_meshes_are_named():
 def test_a_browser_draws_and_turns_it(tmp_path, browser, renderer, flags):
     path = write_mesh_viewer(
         tmp_path / 'v.html',
-        [_mesh(), _mesh('ground truth'), _mesh('other', 'two')])
+        [_mesh(), _mesh('ground truth'),
+         _mesh('other', 'two')])
     path.write_text(path.read_text().replace('</body>', _USER))
     page = browser(path, '--window-size=700,500', *flags)
     assert page.console == []
@@ -135,8 +136,10 @@ def test_a_browser_draws_and_turns_it(tmp_path, browser, renderer, flags):
     assert state['renderer'] == renderer
     # Two ellipses of .3 x .9 m side by side: their size in pixels follows
     # from the layout only roughly, but nothing and everything are far off.
-    width, height = map(int, re.search(
-        r'<canvas.*?width="(\d+)" height="(\d+)"', page.dom).groups())
+    width, height = map(
+        int,
+        re.search(r'<canvas.*?width="(\d+)" height="(\d+)"',
+                  page.dom).groups())
     share = int(state['drawn']) / (width * height)
     assert .05 < share < .5
     assert state['seen'].split() == [

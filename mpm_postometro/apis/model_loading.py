@@ -1,0 +1,104 @@
+# Copyright (c) The mpm_postometro authors. All rights reserved.
+"""Models and pipelines for inference, from configs and checkpoints."""
+import logging
+from pathlib import Path
+from typing import Dict, List, Optional, Union
+
+import torch
+from mmengine.config import Config
+from mmengine.logging import print_log
+from mmengine.model import revert_sync_batchnorm
+from mmpose.registry import MODELS
+
+from mpm_postometro.compat import load_checkpoint_file
+
+__all__ = ['find_test_pipeline', 'load_model']
+
+
+def find_test_pipeline(config: Config) -> List[Dict]:
+    """The transforms of the config's test data.
+
+    Args:
+        config (Config): Of a model with its data.
+
+    Returns:
+        list[dict]: Of ``test_dataloader``, ``val_dataloader`` or
+        ``test_pipeline``, whichever comes first.
+
+    Raises:
+        ValueError: If there are none.
+    """
+    for loader in ('test_dataloader', 'val_dataloader'):
+        dataset = (config.get(loader) or {}).get('dataset') or {}
+        for _ in range(5):  # inside wrappers
+            if dataset.get('pipeline'):
+                return list(dataset['pipeline'])
+            inner = dataset.get('dataset') or (dataset.get('datasets')
+                                               or [{}])[0]
+            dataset = inner
+    if config.get('test_pipeline'):
+        return list(config.test_pipeline)
+    raise ValueError(
+        f'{config.filename}: expected test_dataloader.dataset.pipeline, '
+        'val_dataloader.dataset.pipeline or test_pipeline')
+
+
+def load_model(
+        config: Config,
+        checkpoint: Optional[Union[str, Path]] = None) -> torch.nn.Module:
+    """Build the estimator of a config with its weights, on the CPU.
+
+    Args:
+        config (Config): Stays as it is.
+        checkpoint (str | Path, optional): Weights of the whole, read without
+            running code from the file; paths of weights of parts in the
+            config are passed over then. Without it the weights are
+            initialised, with a warning.
+
+    Returns:
+        nn.Module: The estimator.
+
+    Raises:
+        FileNotFoundError: If there is no such checkpoint.
+        ValueError: If the checkpoint belongs to another model.
+    """
+    model_config = Config(dict(model=config.model)).model  # a copy
+    if checkpoint is not None:
+        _drop_part_checkpoints(model_config)
+    model = revert_sync_batchnorm(MODELS.build(model_config))
+    if checkpoint is None:
+        print_log(
+            'no checkpoint: the weights are what the config starts '
+            'from, and the people will not fit', 'current', logging.WARNING)
+        model.init_weights()
+        return model
+    content = load_checkpoint_file(str(checkpoint), map_location='cpu')
+    state = content.get('state_dict', content)
+    state = {
+        key[7:] if key.startswith('module.') else key: value
+        for key, value in state.items()
+    }
+    try:
+        model.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        lines = [line.strip() for line in str(error).splitlines()]
+        raise ValueError(
+            f'{checkpoint}: expected the weights of {config.filename}. ' +
+            ' '.join(lines[1:4])[:600]) from error
+    return model
+
+
+def _drop_part_checkpoints(config) -> None:
+    """The checkpoint of the whole has the weights of its parts."""
+    if isinstance(config, dict):
+        for key, value in config.items():
+            if isinstance(value, str):
+                if key == 'checkpoint' or key.endswith('_checkpoint'):
+                    config[key] = None
+            else:
+                _drop_part_checkpoints(value)
+        if config.get('init_cfg') and 'checkpoint' in config['init_cfg']:
+            config['init_cfg'] = None
+    elif isinstance(config, (list, tuple)):
+        for item in config:
+            _drop_part_checkpoints(item)
