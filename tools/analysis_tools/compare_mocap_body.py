@@ -20,29 +20,37 @@ from mpm_postometro.bodies.rotations import axis_angle_to_matrix
 from mpm_postometro.evaluation.functional import centre, mpjpe, pa_mpjpe
 
 H36M, SMPL = SKELETONS['h36m17'], SKELETONS['smpl24']
-# Where a 24-joint tree has the Human3.6M joint itself. Jaw and head lie
-# beyond its last joint and the pelvis between its hips.
-IN_TREE = {
-    **{
-        f'{side}_{part}': f'{side}_{part}'
-        for side in ('left', 'right') for part in ('hip', 'knee', 'ankle', 'shoulder', 'elbow', 'wrist')
-    }, 'torso': 'spine2',
-    'neck': 'neck'
-}  # yapf: disable
+
+
+def _both_sides(right: dict) -> dict:
+    """Entries of the right side, then the same of the left."""
+    return {
+        **right,
+        **{
+            key.replace('right', 'left'):
+            tuple(v.replace('right', 'left') for v in value)
+            for key, value in right.items()
+        }
+    }  # yapf: disable
+
+
 # The tree joints whose rotations turn the way from a joint's parent to it.
-CARRIERS = {
-    'torso': ('pelvis', 'spine1'), 'neck': ('spine2', 'spine3'),
-    'jaw': ('neck', 'head'), 'head': ('head', ),
-    **{f'{side}_{end}': tuple(f'{side}_{s}' if s in ('hip', 'knee', 'collar',
-                                                     'shoulder', 'elbow')
-                              else s for s in starts)
-       for side in ('left', 'right')
-       for end, starts in (('hip', ('pelvis', )), ('knee', ('hip', )),
-                           ('ankle', ('knee', )),
-                           ('shoulder', ('spine3', 'collar')),
-                           ('elbow', ('shoulder', )),
-                           ('wrist', ('elbow', )))}
-}  # yapf: disable
+CARRIERS = _both_sides({
+    'torso': ('pelvis', 'spine1'),
+    'neck': ('spine2', 'spine3'),
+    'jaw': ('neck', 'head'),
+    'head': ('head', ),
+    'right_hip': ('pelvis', ),
+    'right_knee': ('right_hip', ),
+    'right_ankle': ('right_knee', ),
+    'right_shoulder': ('spine3', 'right_collar'),
+    'right_elbow': ('right_shoulder', ),
+    'right_wrist': ('right_elbow', ),
+})
+# Where the 24-joint tree has the Human3.6M joint itself. Jaw and head lie
+# beyond its last joint and the pelvis between its hips.
+IN_TREE = {'torso': 'spine2', 'neck': 'neck'}
+IN_TREE.update((name, name) for name in CARRIERS if '_' in name)
 
 
 class Motion(NamedTuple):
