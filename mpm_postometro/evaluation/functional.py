@@ -17,9 +17,8 @@ from torch import Tensor
 
 def _check(pred: Tensor, target: Tensor, weights: Optional[Tensor]) -> None:
     if pred.shape != target.shape or pred.dim() != 3:
-        raise ValueError(
-            'prediction and target must both be (B, K, 3), got '
-            f'{tuple(pred.shape)} and {tuple(target.shape)}')
+        raise ValueError('prediction and target must both be (B, K, 3), got '
+                         f'{tuple(pred.shape)} and {tuple(target.shape)}')
     if weights is not None and weights.shape != pred.shape[:2]:
         raise ValueError(f'weights must be (B, K) = {tuple(pred.shape[:2])}, '
                          f'got {tuple(weights.shape)}')
@@ -83,8 +82,7 @@ def n_mpjpe(pred: Tensor,
     p, t = _drop(pred, weights), _drop(target, weights)
     w = 1. if weights is None else weights.to(p)[..., None]
     power = (w * p * p).sum((1, 2))
-    scale = (w * p * t).sum((1, 2)) / power.clamp(
-        min=torch.finfo(p.dtype).tiny)
+    scale = (w * p * t).sum((1, 2)) / power
     scale = torch.where(power > 0, scale, torch.ones_like(scale))
     return mpjpe(scale[:, None, None] * pred, target, weights)
 
@@ -124,8 +122,8 @@ def procrustes_align(pred: Tensor,
     t = torch.where(broken[:, None, None], torch.zeros_like(t), t)
 
     w = p.new_ones(p.shape[:2]) if weights is None else weights.to(p)
-    w = (w / w.sum(1, keepdim=True).clamp(
-        min=torch.finfo(work).tiny))[..., None]
+    total = w.sum(1, keepdim=True).clamp(min=torch.finfo(work).tiny)
+    w = (w / total)[..., None]
     p_mean, t_mean = (w * p).sum(1, True), (w * t).sum(1, True)
     p, t = p - p_mean, t - t_mean
     covariance = p.transpose(1, 2) @ (w * t)  # (B, 3, 3)

@@ -10,8 +10,7 @@ import torch
 from mpm_postometro.evaluation import functional
 from mpm_postometro.models.losses import (edge_length_losses, faces_to_edges,
                                           joint_2d_loss, joint_3d_loss,
-                                          normal_loss,
-                                          smooth_l1_keypoint_loss,
+                                          normal_loss, smooth_l1_keypoint_loss,
                                           vertex_loss)
 
 GOLDEN = os.environ.get('MPM_POSTOMETRO_GOLDEN')
@@ -28,8 +27,9 @@ def load(name):
     path = os.path.join(GOLDEN, name)
     with np.load(path, allow_pickle=False) as file:
         return {
-            k: torch.from_numpy(file[k]) if file[k].dtype.kind in 'fiub' else
-            json.loads(str(file[k]))
+            k:
+            torch.from_numpy(file[k])
+            if file[k].dtype.kind in 'fiub' else json.loads(str(file[k]))
             for k in file.files
         }
 
@@ -119,8 +119,8 @@ def test_training_step(golden):
         for p in (token_c, mesh_joints))
     loss_v = sum(
         weight[f'vertices_{name}'] * vertex_loss(p, t - gt_root, has_smpl)
-        for name, p, t in (('coarse', coarse_c, gt_coarse),
-                           ('intermediate', middle_c, gt_middle),
+        for name, p, t in (('coarse', coarse_c,
+                            gt_coarse), ('intermediate', middle_c, gt_middle),
                            ('fine', fine_c, gt_fine)))
     differ, own = edge_length_losses(middle_c, gt_middle - gt_root,
                                      g['in/edges'], has_smpl)
@@ -151,13 +151,11 @@ def test_training_step(golden):
 def test_aligned_errors(golden):
     g = golden
     pred, target = g['in/kp3d_pred'], g['in/kp3d_gt'][..., :3]
-    close(
-        functional.pa_mpjpe(pred, target), g['out/fn/pa_mpjpe_per_sample'])
+    close(functional.pa_mpjpe(pred, target), g['out/fn/pa_mpjpe_per_sample'])
     close(
         functional.pa_mpjpe(pred.double(), target.double()),
         g['out/fn/pa_mpjpe_per_sample_f64'], 1e-9)
-    close(
-        functional.procrustes_align(pred, target), g['out/fn/pa_aligned'])
+    close(functional.procrustes_align(pred, target), g['out/fn/pa_aligned'])
 
 
 def test_validation(golden):

@@ -40,8 +40,9 @@ def test_equals_the_plain_computation(body):
     train, test = people(9, 1), people(5, 2)
 
     def pose(p):
-        vertices = body(*(torch.from_numpy(p[k]) for k in (
-            'betas', 'body_pose', 'global_orient'))).vertices
+        vertices = body(*(torch.from_numpy(p[k])
+                          for k in ('betas', 'body_pose',
+                                    'global_orient'))).vertices
         h36m = body.regress_joints(vertices, 'h36m17')
         j14 = body.regress_joints(vertices, 'j14')
         return (vertices - h36m[:, :1],
@@ -62,8 +63,8 @@ def test_body_frame_constant_is_the_stronger_one(body):
     train, test = people(60, 3), people(40, 4)
     errors = constant_baselines(train, test, body)
     vertices = body(*(torch.from_numpy(p) for p in train.values())).vertices
-    mean = functional.centre(
-        body.regress_joints(vertices, 'j14'), (2, 3)).mean(0)
+    mean = functional.centre(body.regress_joints(vertices, 'j14'),
+                             (2, 3)).mean(0)
     vertices = body(*(torch.from_numpy(p) for p in test.values())).vertices
     target = body.regress_joints(vertices, 'j14')
     camera = functional.pa_mpjpe(mean.expand_as(target), target).mean()

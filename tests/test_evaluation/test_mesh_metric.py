@@ -51,7 +51,10 @@ def make_samples(body, noise=0.02, seed=0, numpy=False):
             joints_3d_weights=torch.ones(1, 14),
             has_joints_3d=torch.ones(1),
             has_smpl=torch.ones(1),
-            **{k: v[keep] for k, v in parameters.items()})
+            **{
+                k: v[keep]
+                for k, v in parameters.items()
+            })
         sample = PoseDataSample(metainfo=dict(id=i, img_id=10 + i))
         sample.gt_instance_labels = labels.numpy() if numpy else labels
         sample.gt_instances = InstanceData(occlusion=occlusion[keep])
@@ -89,8 +92,7 @@ def by_hand(body, samples):
 
 
 def run(samples, size=None, batch=4, **kwargs):
-    evaluator = Evaluator(
-        [METRICS.build(dict(type='MeshMetric', **kwargs))])
+    evaluator = Evaluator([METRICS.build(dict(type='MeshMetric', **kwargs))])
     for start in range(0, len(samples), batch):
         evaluator.process(samples[start:start + batch])
     return evaluator.evaluate(size or len(samples))

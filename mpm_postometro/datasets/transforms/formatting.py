@@ -78,10 +78,10 @@ class PackMeshInputs(PackPoseInputs):
         k = SKELETONS[keypoints].num_joints
         j = SKELETONS[joints].num_joints
         # points, their weights, shape of the points
-        self._points: Tuple = (
-            ('keypoint_labels', 'keypoint_weights', (1, k, 2)),
-            ('joints_2d', 'joints_2d_visible', (1, j, 2)),
-            ('joints_3d', 'joints_3d_visible', (1, j, 3)))
+        self._points: Tuple = (('keypoint_labels', 'keypoint_weights',
+                                (1, k, 2)), ('joints_2d', 'joints_2d_visible',
+                                             (1, j, 2)),
+                               ('joints_3d', 'joints_3d_visible', (1, j, 3)))
         self._parameters = dict(
             global_orient=(1, 3),
             body_pose=(1, SKELETONS[tree].num_joints - 1, 3),
@@ -98,10 +98,7 @@ class PackMeshInputs(PackPoseInputs):
         # ours in place of replacing them
         results = dict(results)
         for table in ('instance_mapping_table', 'label_mapping_table'):
-            results[table] = {
-                **getattr(self, table),
-                **results.get(table, {})
-            }
+            results[table] = {**getattr(self, table), **results.get(table, {})}
         if 'keypoint_labels' not in results:
             moved = results.get('transformed_keypoints')
             if moved is not None and np.ndim(moved) > 0:
@@ -174,7 +171,8 @@ class PackKeypointInputs(PackMeshInputs):
                              'before PackKeypointInputs')
         # the parent wants a picture, and its tensor is replaced below
         packed = super().transform({
-            **results, 'img': np.zeros((1, 1, 3), np.uint8)
+            **results, 'img':
+            np.zeros((1, 1, 3), np.uint8)
         })
         labels = packed['data_samples'].gt_instance_labels
         visible = labels.keypoint_weights[0, :, None]

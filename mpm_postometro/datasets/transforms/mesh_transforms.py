@@ -182,8 +182,8 @@ class MeshAffine(BaseTransform):
             raise ValueError('MeshAffine crops one person: bbox_center and '
                              'bbox_scale must be (1, 2), got '
                              f'{center.shape} and {scale.shape}')
-        if not (np.isfinite(scale).all() and np.isfinite(center).all()
-                and (scale > 0).all()):
+        if not (np.isfinite(scale).all() and np.isfinite(center).all() and
+                (scale > 0).all()):
             raise ValueError('the box of '
                              f"{results.get('img_path', 'this sample')} has "
                              f'no area: bbox_center {center[0]}, bbox_scale '
@@ -205,8 +205,9 @@ class MeshAffine(BaseTransform):
             if visible.ndim == 3:  # (visible, weight) after KeypointConverter
                 visible = visible.prod(-1)
             results['transformed_keypoints'] = moved
-            results['keypoint_weights'] = (visible * _inside(
-                moved, size)).astype(np.float32)
+            results['keypoint_weights'] = (visible *
+                                           _inside(moved, size)).astype(
+                                               np.float32)
         if results.get('joints_2d') is not None:
             moved = _affine(results['joints_2d'], warp)
             results['joints_2d'] = moved
@@ -226,8 +227,8 @@ class MeshAffine(BaseTransform):
         if results.get('intrinsics') is not None:
             old = results['intrinsics']
             affine = np.vstack([warp, [0., 0., 1.]])
-            results['intrinsics'] = (affine @ old.astype(np.float64)
-                                     @ turn.T).astype(old.dtype)
+            results['intrinsics'] = (
+                affine @ old.astype(np.float64) @ turn.T).astype(old.dtype)
         if abs(angle) < 1e-12:
             return
         if results.get('joints_3d') is not None:
@@ -355,8 +356,8 @@ class MeshFlip(BaseTransform):
             old = results['intrinsics']
             picture = np.array([[-1., 0., w - 1.], [0., 1., 0.], [0., 0., 1.]])
             space = np.diag([-1., 1., 1.])
-            results['intrinsics'] = (picture @ old.astype(np.float64)
-                                     @ space).astype(old.dtype)
+            results['intrinsics'] = (
+                picture @ old.astype(np.float64) @ space).astype(old.dtype)
 
     def __repr__(self) -> str:
         return f'{self.__class__.__name__}(prob={self.prob})'

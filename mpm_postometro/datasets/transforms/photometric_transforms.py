@@ -178,7 +178,8 @@ class SyntheticOcclusion(BaseTransform):
             np.int64).transpose(2, 0, 1)
         inside = (column >= 0) & (column < w) & (row >= 0) & (row < h)
         under = inside & (labelled > 0) & (
-            hidden[row.clip(0, h - 1), column.clip(0, w - 1)] > 0)
+            hidden[row.clip(0, h - 1),
+                   column.clip(0, w - 1)] > 0)
 
         before = results.get('keypoints_occluded')
         if before is None:
@@ -189,8 +190,8 @@ class SyntheticOcclusion(BaseTransform):
             old = np.asarray(results['occlusion'])
             results['occlusion'] = (1 - (1 - old) * (1 - share)).astype(
                 old.dtype)
-        results['keypoints_occluded'] = np.maximum(
-            before, under.astype(before.dtype))
+        results['keypoints_occluded'] = np.maximum(before,
+                                                   under.astype(before.dtype))
 
     def __repr__(self) -> str:
         return (f'{self.__class__.__name__}(prob={self.prob}, '

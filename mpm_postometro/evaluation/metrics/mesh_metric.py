@@ -33,7 +33,8 @@ class MeshMetric(BaseMetric):
     Reads from ``pred_instances``: ``keypoints_3d`` (1, 14, 3) and ``vertices``
     (1, V, 3). From ``gt_instance_labels``: ``joints_3d``,
     ``joints_3d_weights``, ``has_joints_3d``, ``global_orient``, ``body_pose``,
-    ``betas`` and ``has_smpl``; from ``gt_instances``: ``occlusion`` (optional).
+    ``betas`` and ``has_smpl``; from ``gt_instances``: ``occlusion``
+    (optional).
 
     Persons without 3D joints are left out of MPJPE and PA-MPJPE, persons
     without body parameters out of MPVPE, joints of weight 0 out of a person's
@@ -158,8 +159,7 @@ class MeshMetric(BaseMetric):
                 joints.to(labels['joints_3d']), labels['joints_3d'], weights)
             has_labels = labels['has_joints_3d'].flatten() > 0
             has_joints = has_labels & weights[:, list(HIPS)].all(1)
-            has_aligned = has_labels & (
-                weights.sum(1) >= _MIN_JOINTS_TO_ALIGN)
+            has_aligned = has_labels & (weights.sum(1) >= _MIN_JOINTS_TO_ALIGN)
         errors['mpvpe'] = mesh_error(vertices, true_vertices, self.body)
         # flags beside the values: a NaN that the network made must be seen
         errors['has_mpjpe'] = has_joints
@@ -191,8 +191,7 @@ class MeshMetric(BaseMetric):
                 continue
             name = f'occ_{low:.2f}-{high:.2f}'
             for key, value in self._mean(inside).items():
-                if not (math.isnan(value)
-                        and not any(r[f'has_{key}'] for r in inside)):
+                if any(r[f'has_{key}'] for r in inside):
                     metrics[f'{key}_{name}'] = value
             metrics[f'persons_{name}'] = len(inside)
         if math.isnan(metrics['mpjpe']) and metrics['persons']:
@@ -213,13 +212,12 @@ class MeshMetric(BaseMetric):
 
     def _write(self, results: List[dict]) -> None:
         """One row a person, mm; NaN where a person does not count."""
-        columns = {
-            key: np.array([
+        columns = {}
+        for key in _METRICS:
+            columns[key] = np.array([
                 1000 * r[key] if r[f'has_{key}'] > 0 else np.nan
                 for r in results
             ])
-            for key in _METRICS
-        }
         columns['occlusion'] = np.array([r['occlusion'] for r in results])
         for key in ('id', 'img_id'):
             columns[key] = np.array(

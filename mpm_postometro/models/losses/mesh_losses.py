@@ -31,8 +31,8 @@ from mpm_postometro.bodies.skeletons import SKELETONS
 REDUCTIONS = ('mean', 'sum_xyz')
 
 #: tuple[int]: The joints of J14 whose mean METRO takes for the pelvis.
-J14_HIPS = tuple(
-    SKELETONS['j14'].index(name) for name in ('right_hip', 'left_hip'))
+J14_HIPS = tuple(SKELETONS['j14'].index(name)
+                 for name in ('right_hip', 'left_hip'))
 
 
 def _full_precision(x: Tensor) -> Tensor:
@@ -222,8 +222,8 @@ def edge_length_losses(
     difference = _masked_difference(pred_lengths, target_lengths, has_smpl)
     own = _masked_difference(pred_lengths, torch.zeros_like(pred_lengths),
                              has_smpl)
-    return (_person_mean(difference.abs(), has_smpl),
-            _person_mean(own, has_smpl))
+    return (_person_mean(difference.abs(),
+                         has_smpl), _person_mean(own, has_smpl))
 
 
 def normal_loss(pred: Tensor,

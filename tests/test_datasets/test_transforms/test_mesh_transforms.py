@@ -181,6 +181,19 @@ def test_flip_twice_is_identity():
     assert once['flip'] and once['flip_direction'] == 'horizontal'
 
 
+@pytest.mark.parametrize('rotation', [None, 35.])
+def test_crop_of_the_mirror_is_the_mirrored_crop(rotation):
+    # UDP, whose crops are symmetric to the pixel
+    crop = MeshAffine((128, 128), use_udp=True)
+    plain = crop(make_sample(10, rotation=rotation))
+    out = crop(MeshFlip(prob=1.0)(make_sample(10, rotation=rotation)))
+    difference = out['img'].astype(float) - plain['img'][:, ::-1]
+    assert np.abs(difference).max() <= 4  # cv2 interpolates in 1/32 pixels
+    left, top, right, bottom = make_sample(10)['bbox'][0]
+    mirrored = [WIDTH - 1 - right, top, WIDTH - 1 - left, bottom]
+    np.testing.assert_allclose(out['bbox'][0], mirrored)
+
+
 def test_flip_does_not_write_into_the_data_set():
     sample = make_sample(6)
     kept = copy.deepcopy(sample)
@@ -247,6 +260,6 @@ def test_mirrored_parameters_give_mirrored_vertices(body):
 
 
 def test_registered():
-    for name in ('MeshAffine', 'MeshFlip', 'ChannelGain',
-                 'SyntheticOcclusion', 'PackMeshInputs', 'PackKeypointInputs'):
+    for name in ('MeshAffine', 'MeshFlip', 'ChannelGain', 'SyntheticOcclusion',
+                 'PackMeshInputs', 'PackKeypointInputs'):
         assert TRANSFORMS.get(name).__module__.startswith('mpm_postometro')

@@ -78,7 +78,7 @@ def test_occlusion_off_and_wrong_arguments():
     img = np.zeros((8, 8, 3), np.uint8)
     out = SyntheticOcclusion(prob=0.)(dict(img=img))
     assert out['img'] is img and set(out) == {'img'}
-    for wrong in (dict(fill='x'), dict(num_shapes=(0, 2)),
-                  dict(size=(.5, .1))):
+    for wrong in (dict(fill='x'), dict(num_shapes=(0, 2)), dict(size=(.5,
+                                                                      .1))):
         with pytest.raises(ValueError):
             SyntheticOcclusion(**wrong)

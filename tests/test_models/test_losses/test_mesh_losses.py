@@ -40,9 +40,8 @@ def test_values_by_hand():
     target[1, 2, 0] = 90.
     only_first = torch.tensor([1, 0])
     assert vertex_loss(pred, target, only_first).item() == pytest.approx(2)
-    assert vertex_loss(
-        pred, target, only_first,
-        'sum_xyz').item() == pytest.approx(6)
+    assert vertex_loss(pred, target, only_first,
+                       'sum_xyz').item() == pytest.approx(6)
     both = (18 + 90) / 18
     assert vertex_loss(pred, target).item() == pytest.approx(both)
     # joints of weight 0 stay in the mean
@@ -118,14 +117,13 @@ def test_half_precision_is_summed_in_float32(dtype):
     pred, target = pred.to(dtype), target.to(dtype)
     loss = vertex_loss(pred, target)
     assert loss.dtype == torch.float32
-    torch.testing.assert_close(loss, vertex_loss(pred.float(),
-                                                 target.float()))
+    torch.testing.assert_close(loss, vertex_loss(pred.float(), target.float()))
 
 
 def test_edges_and_normals():
-    assert sorted(map(sorted, faces_to_edges(FACES[:1]).tolist())) == [
-        [0, 1], [0, 2], [1, 2]
-    ]
+    assert sorted(map(sorted,
+                      faces_to_edges(FACES[:1]).tolist())) == [[0, 1], [0, 2],
+                                                               [1, 2]]
     flat = points(1, 5, 3)
     flat[..., 2] = 0
     bigger = flat * 2
