@@ -9,6 +9,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Union
 import cv2
 import numpy as np
 from mmengine.dataset import BaseDataset, force_full_init
+from mmengine.utils import ProgressBar
 from mmpose.datasets.datasets.utils import parse_pose_metainfo
 from mmpose.registry import DATASETS
 
@@ -239,13 +240,11 @@ class _Report:
     def __init__(self, shards: int, total: int, progress) -> None:
         self.shards, self.total = shards, total
         self.done = 0
-        self.tell, self.bar = None, None
+        self.tell, self.bar, self.show = None, None, False
         if callable(progress):
             self.tell = progress
         elif progress:
-            from tqdm import tqdm
-            self.bar = tqdm(
-                total=total, unit='img', desc='rendering', smoothing=.1)
+            self.show = True
 
     def __call__(self, shards: int = 1) -> None:
         before = min(self.done * SHARD_SIZE, self.total)
@@ -255,12 +254,15 @@ class _Report:
             items = self.total
         if self.tell is not None:
             self.tell(items, self.total)
-        if self.bar is not None:
+        if self.show and self.bar is None and items < self.total:
+            # Rate and remaining time count what is still to be done.
+            self.bar = ProgressBar(self.total - items, file=sys.stdout)
+        elif self.bar is not None:
             self.bar.update(items - before)
 
     def close(self) -> None:
         if self.bar is not None:
-            self.bar.close()
+            print()
 
 
 _worker_cache: Optional[ShardCache] = None

@@ -12,14 +12,14 @@ from .limbs import rotation_y
 from .motion import MotionPoses
 from .occluders import ObjectOccluder
 from .persons import Layer, Light, PersonPainter
-from .poses import PoseSampler
+from .poses import PoseSampler, SampledPose
 from .scene import Scene
 from .skinning import NumpyBody
-from .textures import TextureLibrary
+from .textures import texture_library
 
 __all__ = ['Rendered', 'SceneRenderer']
 
-# Poses of the other people are drawn once: they carry no labels.
+# The other people share this many poses: they carry no labels.
 _EXTRAS = 96
 _BONE_WIDTH = .09  # metres, of the shadow
 
@@ -69,14 +69,14 @@ class SceneRenderer:
         self.extra_painter = PersonPainter(self.extra_body.faces,
                                            len(self.extra_body.v_template),
                                            supersample)
-        self.textures = TextureLibrary()
+        self.textures = texture_library()
         self.backgrounds = BackgroundPainter(self.textures, image_size)
         self.objects = ObjectOccluder(self.textures, image_size)
         self.appearances = AppearanceSampler(body.data.vertex_groups,
                                              body.data.group_names,
                                              self.textures)
-        rng = np.random.default_rng(96)
-        self._extras = [poses.sample(rng) for _ in range(_EXTRAS)]
+        self._poses = poses
+        self._extras = {}
 
     def render(self, scene: Scene, rng: np.random.Generator) -> Rendered:
         """Draw a scene.
@@ -222,7 +222,7 @@ class SceneRenderer:
                rng: np.random.Generator) -> Layer:
         """Another person, at ``distance`` times the depth of the first."""
         body = self.extra_body
-        pose = self._extras[rng.integers(len(self._extras))]
+        pose = self._extra_pose(int(rng.integers(_EXTRAS)))
         betas = rng.normal(0, .8, body.num_betas).astype(np.float32)
         orient = scene.camera_rotation @ rotation_y(
             rng.uniform(-180, 180)) @ pose.root
@@ -256,6 +256,12 @@ class SceneRenderer:
         return self.extra_painter.paint(vertices, person.rest,
                                         scene.intrinsics, look, light,
                                         self.size, False)
+
+    def _extra_pose(self, number: int) -> SampledPose:
+        if number not in self._extras:
+            self._extras[number] = self._poses.sample(
+                np.random.default_rng((_EXTRAS, number)))
+        return self._extras[number]
 
     def _front(self, scene: Scene, light: Light, shown, total: int,
                rng: np.random.Generator) -> Layer:

@@ -1,11 +1,12 @@
 # Copyright (c) The mpm_postometro authors. All rights reserved.
 """A small library of procedural textures that repeat without a seam."""
+from functools import lru_cache
 from typing import Tuple
 
 import cv2
 import numpy as np
 
-__all__ = ['TextureLibrary']
+__all__ = ['TextureLibrary', 'texture_library']
 
 _SIZE = 128
 _RAMP = np.linspace(0, 1, 256)[:, None]
@@ -101,6 +102,12 @@ class TextureLibrary:
         low, high = np.minimum(np.maximum(colours, 0), 255)
         table = np.uint8(low + _RAMP * (high - low))[:, None]  # (256, 1, 3)
         return cv2.LUT(cv2.merge([grey] * 3), table)
+
+
+@lru_cache(maxsize=1)
+def texture_library() -> TextureLibrary:
+    """The one library of this process."""
+    return TextureLibrary()
 
 
 def _noise(rng: np.random.Generator, persistence: float) -> np.ndarray:
