@@ -110,7 +110,8 @@ class MeshAttention(nn.Module):
         buffers = dict(
             queries=queries.reshape(-1),
             keys=keys.reshape(-1),
-            mask=mask[:, None],
+            # Not mask[:, None], whose stride of 0 SyncBuffersHook refuses.
+            mask=mask.reshape(num_patches, 1, num_queries, num_keys),
             place=place)
         for name, array in buffers.items():
             self.register_buffer(
