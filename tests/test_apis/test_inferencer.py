@@ -66,7 +66,9 @@ def test_person_stands_where_the_crop_says(inferencer, photos):
     placed = (person.joints_3d + person.transl) @ person.intrinsics.T
     error = placed[:, :2] / placed[:, 2:] - person.keypoints
     assert np.abs(error).max() < 4
-    np.testing.assert_allclose(person.intrinsics[0, 0], 200)  # the diagonal
+    # The diagonal as focal length, the middle as principal point.
+    np.testing.assert_allclose(person.intrinsics,
+                               [[200, 0, 79.5], [0, 200, 59.5], [0, 0, 1]])
     near = inferencer(str(photos / 'a.jpg'), [BOX], focal_length=2000.)
     placed = (person.joints_3d +
               near.people[0].transl) @ near.people[0].intrinsics.T

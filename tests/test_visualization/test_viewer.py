@@ -36,7 +36,7 @@ setTimeout(function () {
       root.querySelector('canvas').dispatchEvent(
         new WheelEvent('wheel', {deltaY: -200, cancelable: true}));
     },
-    home3: key('Home'),
+    home3: key('Home'), up: key('ArrowUp'), down: key('ArrowDown'),
     drag: function () {
       root.querySelector('canvas').setPointerCapture = function () {};
       pointer('pointerdown', 10); pointer('pointermove', 60);
@@ -144,6 +144,7 @@ def test_a_browser_draws_and_turns_it(tmp_path, browser, renderer, flags):
     assert .05 < share < .5
     assert state['seen'].split() == [
         'arrow:changed', 'home:same', 'plus:changed', 'home2:same',
-        'wheel:changed', 'home3:same', 'drag:changed', 'back:same',
-        'hide:changed', 'show:same', 'group:changed'
+        'wheel:changed', 'home3:same', 'up:changed', 'down:same',
+        'drag:changed', 'back:same', 'hide:changed', 'show:same',
+        'group:changed'
     ]
