@@ -58,7 +58,8 @@ class PostoMETROHead(BaseModule):
         num_layers (int): Layers of each encoder and each decoder: 1, 2 and 3
             are the S, M and L models. Defaults to 3.
         num_heads (int | Sequence[int]): Attention heads (of each
-            transformer). Defaults to 8.
+            transformer). Defaults to 8. Heads narrower than 16 channels are
+            slow on CPUs.
         dropout (float): Dropout rate. Defaults to 0.1.
         attention_dropout (float, optional): Dropout rate of attention
             weights; None means ``dropout``. Zero lets torch use its fused

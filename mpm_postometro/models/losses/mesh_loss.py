@@ -63,6 +63,9 @@ class MeshLoss(nn.Module):
         root (Sequence[int]): Joints whose mean is the origin of a joint set.
         reduction (str): ``'mean'`` as the code of FastMETRO, ``'sum_xyz'``
             as PostoMETRO's paper writes it.
+
+    Raises:
+        ValueError: If no level has a share in ``vertex_levels``.
     """
 
     def __init__(self,
@@ -76,6 +79,9 @@ class MeshLoss(nn.Module):
                  root: Sequence[int] = tuple(J14_HIPS),
                  reduction: str = 'mean') -> None:
         super().__init__()
+        if not any(vertex_levels):
+            raise ValueError('vertex_levels must give weight to some level; '
+                             'vertices=0 switches the vertex loss off')
         self.vertices = vertices
         self.joints_3d = joints_3d
         self.joints_2d = joints_2d
@@ -137,8 +143,6 @@ class MeshLoss(nn.Module):
         return losses
 
     def _vertex_loss(self, meshes, targets: MeshTargets) -> Tensor:
-        # Linear in the predictions: keeps a level without weight in the graph
-        # only where the network computes it on the way to the next.
         return sum(share *
                    vertex_loss(mesh, target, targets.has_smpl, self.reduction)
                    for share, mesh, target in zip(self.vertex_levels, meshes,

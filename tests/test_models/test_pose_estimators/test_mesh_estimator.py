@@ -323,6 +323,8 @@ def test_pose_tokens_alone_need_no_backbone(body):
     (dict(pose_branch=None), 'needs a pose_branch'),
     (dict(backbone=None), 'needs a backbone'),
     (dict(token_source='noise'), 'token_source'),
+    (dict(loss=dict(type='MeshLoss', vertex_levels=(0, 0, 0))),
+     'vertex_levels'),
 ])
 def test_errors(body, bad, message):
     with pytest.raises(ValueError, match=message):
