@@ -8,11 +8,11 @@ __all__ = ['Appearance', 'AppearanceSampler', 'any_colour']
 
 # From light to dark, BGR.
 _SKIN = np.array([[196, 214, 240], [165, 190, 226], [132, 164, 208],
-                  [98, 134, 185], [66, 98, 150], [48, 70, 112],
-                  [34, 48, 78]], np.float32)
-_HAIR = np.array([[22, 20, 22], [30, 36, 48], [38, 58, 88], [62, 98, 138],
-                  [120, 176, 210], [40, 66, 150], [150, 150, 152],
-                  [210, 212, 214]], np.float32)
+                  [98, 134, 185], [66, 98, 150], [48, 70, 112], [34, 48, 78]],
+                 np.float32)
+_HAIR = np.array(
+    [[22, 20, 22], [30, 36, 48], [38, 58, 88], [62, 98, 138], [120, 176, 210],
+     [40, 66, 150], [150, 150, 152], [210, 212, 214]], np.float32)
 _CLOTH_GROUPS = ('top', 'sleeves', 'trousers', 'lower_legs', 'shoes')
 
 
@@ -126,8 +126,9 @@ class AppearanceSampler:
         pattern = weight = colour = None
         scale = 1.
         if draw[5] < .55:
+            pick = np.searchsorted((.65, .85), rng.random())
             wanted = (('top', 'sleeves'), ('trousers', 'lower_legs'),
-                      _CLOTH_GROUPS[:4])[np.searchsorted((.65, .85), rng.random())]
+                      _CLOTH_GROUPS[:4])[pick]
             has = np.float32([
                 name in wanted and table[name] is not skin
                 for name in self.names
@@ -135,5 +136,5 @@ class AppearanceSampler:
             pattern = self.textures.pick(rng)
             weight, colour = has[self.groups], any_colour(rng)
             scale = float(np.exp(rng.uniform(np.log(1.2), np.log(5.))))
-        return Appearance(palette[self.groups], pattern, weight, colour,
-                          scale, np.float32(loose)[self.groups])
+        return Appearance(palette[self.groups], pattern, weight, colour, scale,
+                          np.float32(loose)[self.groups])

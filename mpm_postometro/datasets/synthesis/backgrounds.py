@@ -97,8 +97,8 @@ class BackgroundPainter:
             return
         area = image[top:bottom, left:right]
         if rng.random() < .5:
-            area[:] = self.textures.sheet(rng, area.shape[:2],
-                                          np.stack([colour, any_colour(rng, _VIVID)]))
+            pair = np.stack([colour, any_colour(rng, _VIVID)])
+            area[:] = self.textures.sheet(rng, area.shape[:2], pair)
         else:
             area[:] = colour
         if rng.random() < .5:
@@ -116,8 +116,7 @@ class BackgroundPainter:
         image = cv2.multiply(image, ramp, scale=1 / 128)
         return self._clutter(rng, image, bottom)
 
-    def _outdoors(self, rng: np.random.Generator,
-                  horizon: int) -> np.ndarray:
+    def _outdoors(self, rng: np.random.Generator, horizon: int) -> np.ndarray:
         size = self.size
         top = np.array([235, 180, 120]) * rng.uniform(.4, 1.1, 3)
         low = .4 * top + .6 * np.array([235, 225, 215]) * rng.uniform(.6, 1.)
@@ -188,7 +187,8 @@ class BackgroundPainter:
 
 def _pair(rng: np.random.Generator, contrast: float = .5) -> np.ndarray:
     first = any_colour(rng, _VIVID)
-    return np.stack([first, first + contrast * (any_colour(rng, _VIVID) - first)])
+    second = any_colour(rng, _VIVID)
+    return np.stack([first, first + contrast * (second - first)])
 
 
 def _turn(degrees: float) -> np.ndarray:

@@ -8,7 +8,6 @@ from typing import Dict, Optional, Union
 import numpy as np
 
 from mpm_postometro.bodies.body_io import read_body
-
 from .motion import MotionPoses
 from .poses import PoseSampler
 from .renderer import Rendered, SceneRenderer
@@ -117,8 +116,10 @@ class ItemGenerator:
         digest = hashlib.sha256(
             json.dumps(self._settings, sort_keys=True).encode())
         data = self.body.data
-        parts = [data.v_template, data.shapedirs, data.weights, data.faces,
-                 data.posedirs, data.vertex_groups]
+        parts = [
+            data.v_template, data.shapedirs, data.weights, data.faces,
+            data.posedirs, data.vertex_groups
+        ]
         parts += [data.regressors[k] for k in sorted(data.regressors)]
         for array in parts:
             if array is not None:

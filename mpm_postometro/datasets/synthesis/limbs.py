@@ -109,8 +109,11 @@ def _elbow(flexion: float, pronation: float) -> np.ndarray:
     return rotation_y(-flexion) @ rotation_x(pronation)
 
 
-def arm_from_angles(elevation: float, azimuth: float, rotation: float,
-                    elbow: float, pronation: float = 0.):
+def arm_from_angles(elevation: float,
+                    azimuth: float,
+                    rotation: float,
+                    elbow: float,
+                    pronation: float = 0.):
     """Left arm from the direction of the upper arm.
 
     Args:
@@ -177,7 +180,7 @@ def arm_to_target(shoulder: np.ndarray,
 def _closing(upper: float, lower: float, flexion: float) -> float:
     """Distance from shoulder to wrist at a flexion of the elbow."""
     return math.sqrt(upper**2 + lower**2 +
-                   2 * upper * lower * math.cos(np.pi / 180 * flexion))
+                     2 * upper * lower * math.cos(np.pi / 180 * flexion))
 
 
 def bump(phase: float, centre: float, width: float = 0.12) -> float:

@@ -74,5 +74,4 @@ class MotionPoses:
             forward = root[:, 1] * -np.sign(forward[1])
         heading = np.degrees(np.arctan2(forward[0], forward[2]))
         return SampledPose(
-            rotation_y(-heading) @ root, body.astype(np.float32), 'motion',
-            0.)
+            rotation_y(-heading) @ root, body.astype(np.float32), 'motion', 0.)

@@ -124,8 +124,9 @@ def _bush(rng: np.random.Generator, box: np.ndarray, size: int) -> _Shape:
     """Plant or heap: a cluster of round blobs."""
     x0, y0, x1, y1 = box
     extent_px = max(x1 - x0, y1 - y0)
-    anchor = np.array([rng.uniform(x0, x1), rng.uniform(y0 + .3 * (y1 - y0),
-                                                       y1)])
+    anchor = np.array(
+        [rng.uniform(x0, x1),
+         rng.uniform(y0 + .3 * (y1 - y0), y1)])
     count = int(rng.integers(4, 12))
     offsets = rng.normal(0, .22, (count, 2))
     radii = rng.uniform(.12, .36, count)
@@ -138,8 +139,9 @@ def _bush(rng: np.random.Generator, box: np.ndarray, size: int) -> _Shape:
         scale = extent * extent_px * 1.3
         parts = []
         for k in range(count):
-            ring = np.stack([np.cos(angles + turn[k]),
-                             np.sin(angles + turn[k])], 1)
+            ring = np.stack(
+                [np.cos(angles + turn[k]),
+                 np.sin(angles + turn[k])], 1)
             centre = anchor + offsets[k] * scale
             parts.append(_Part(centre + ring * radii[k] * scale, shades[k]))
         return parts
@@ -150,8 +152,10 @@ def _bush(rng: np.random.Generator, box: np.ndarray, size: int) -> _Shape:
 def _crate(rng: np.random.Generator, box: np.ndarray, size: int) -> _Shape:
     """Box with three visible sides, somewhere before the person."""
     x0, y0, x1, y1 = box
-    anchor = np.array([rng.uniform(x0 + .1 * (x1 - x0), x1 - .1 * (x1 - x0)),
-                       rng.uniform(y0 + .1 * (y1 - y0), y1)])
+    anchor = np.array([
+        rng.uniform(x0 + .1 * (x1 - x0), x1 - .1 * (x1 - x0)),
+        rng.uniform(y0 + .1 * (y1 - y0), y1)
+    ])
     aspect = np.exp(rng.normal(0, .45))
     depth = rng.uniform(.1, .35, 2) * (1 - 2 * rng.integers(2), -1)
     turn = np.radians(rng.normal(0, 12))
@@ -165,10 +169,12 @@ def _crate(rng: np.random.Generator, box: np.ndarray, size: int) -> _Shape:
         front = _rectangle(-w, -h, w, h)
         back = front + depth * scale
         side = (1, 2) if depth[0] > 0 else (3, 0)
-        faces = [(front, .9), (np.stack([front[0], front[1], back[1],
-                                         back[0]]), 1.1),
-                 (np.stack([front[side[0]], front[side[1]], back[side[1]],
-                            back[side[0]]]), .6)]
+        faces = [(front, .9),
+                 (np.stack([front[0], front[1], back[1], back[0]]), 1.1),
+                 (np.stack([
+                     front[side[0]], front[side[1]], back[side[1]],
+                     back[side[0]]
+                 ]), .6)]
         return [_Part(p @ rotation.T + anchor, s) for p, s in faces]
 
     return shape
@@ -177,11 +183,12 @@ def _crate(rng: np.random.Generator, box: np.ndarray, size: int) -> _Shape:
 def _board(rng: np.random.Generator, box: np.ndarray, size: int) -> _Shape:
     """Flat thing of any outline: bag, sign, ball, umbrella."""
     x0, y0, x1, y1 = box
-    anchor = np.array([rng.uniform(x0, x1), rng.uniform(y0, y1)])
+    anchor = np.array([x0, y0]) + rng.uniform(.15, .85, 2) * (x1 - x0, y1 - y0)
     corners = (3, 4, 5, 6, 24)[rng.integers(5)]
-    angles = np.sort(rng.uniform(0, 2 * np.pi, corners))
-    if corners == 24:
-        angles = np.linspace(0, 2 * np.pi, 24, endpoint=False)
+    angles = np.arange(corners) + rng.random()
+    if corners < 24:
+        angles = angles + rng.uniform(-.3, .3, corners)
+    angles = angles * (2 * np.pi / corners)
     stretch = np.exp(rng.normal(0, .25, 2)) * .75 * max(x1 - x0, y1 - y0)
     ring = np.stack([np.cos(angles), np.sin(angles)], 1) * stretch
 
@@ -216,8 +223,8 @@ class ObjectOccluder:
         weights = np.cumsum([weight for weight, _ in OCCLUDERS.values()])
         self._edges = weights / weights[-1]
 
-    def paint(self, rng: np.random.Generator, visible: np.ndarray,
-              total: int, target: float) -> Optional[Layer]:
+    def paint(self, rng: np.random.Generator, visible: np.ndarray, total: int,
+              target: float) -> Optional[Layer]:
         """Draw an object.
 
         Args:
@@ -233,7 +240,8 @@ class ObjectOccluder:
         if not visible.any():
             return None
         visible = visible.astype(np.uint8)
-        rows, columns = visible.any(1).nonzero()[0], visible.any(0).nonzero()[0]
+        rows = visible.any(1).nonzero()[0]
+        columns = visible.any(0).nonzero()[0]
         box = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1.])
         pick = np.searchsorted(self._edges, rng.random())
         shape = self._shapes[pick](rng, box, self.size)
@@ -258,9 +266,9 @@ class ObjectOccluder:
         light = np.full(alpha.shape, 255, np.uint8)
         for part in parts:
             # 200 stands for a brightness of 1.
-            cv2.fillConvexPoly(
-                light, _fixed(part.points - (left, top)),
-                float(np.clip(200 * part.shade, 0, 255)), cv2.LINE_AA, _SHIFT)
+            cv2.fillConvexPoly(light, _fixed(part.points - (left, top)),
+                               float(np.clip(200 * part.shade, 0, 255)),
+                               cv2.LINE_AA, _SHIFT)
         shade = cv2.merge([cv2.multiply(light, alpha, scale=1 / 255)] * 3)
         return Layer(
             cv2.multiply(colour, shade, scale=1 / 200), alpha, (left, top))

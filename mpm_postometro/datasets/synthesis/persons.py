@@ -7,7 +7,6 @@ import numpy as np
 from scipy import sparse
 
 from mpm_postometro.bodies.rasterizer import rasterize
-
 from .appearance import Appearance
 
 __all__ = ['Layer', 'Light', 'PersonPainter']

@@ -5,19 +5,19 @@ from typing import NamedTuple, Optional
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from .actions import GESTURES, STANCES, USUAL, Leg, Reach, Stance, Swing
+from .gestures import GESTURES, USUAL, Reach, Swing
 from .limbs import (arm_from_angles, arm_to_target, limit_angle, mirror,
                     rotation_x, rotation_y, rotation_z, thigh_rotation,
                     trunk_rotation)
 from .skinning import NumpyBody
+from .stances import STANCES, Leg, Stance
 
 __all__ = ['SampledPose', 'PoseSampler', 'PENETRATION_LIMIT']
 
 # Joints of SMPL's tree.
 (PELVIS, L_HIP, R_HIP, SPINE1, L_KNEE, R_KNEE, SPINE2, L_ANKLE, R_ANKLE,
  SPINE3, L_FOOT, R_FOOT, NECK, L_COLLAR, R_COLLAR, HEAD, L_SHOULDER,
- R_SHOULDER, L_ELBOW, R_ELBOW, L_WRIST, R_WRIST, L_HAND,
- R_HAND) = range(24)
+ R_SHOULDER, L_ELBOW, R_ELBOW, L_WRIST, R_WRIST, L_HAND, R_HAND) = range(24)
 
 #: Summed overlap of limb capsules (metres) that passes as a touch.
 PENETRATION_LIMIT = 0.02
@@ -37,11 +37,10 @@ _CAPSULES = (
     (L_ELBOW, L_HAND, .038), (R_ELBOW, R_HAND, .038),
     (L_SHOULDER, L_ELBOW, .045), (R_SHOULDER, R_ELBOW, .045),
 )  # yapf: disable
-_PAIRS = np.array([
-    (0, 7), (0, 8), (1, 7), (1, 8), (2, 7), (2, 8), (7, 8), (3, 7), (4, 8),
-    (3, 8), (4, 7), (5, 7), (6, 8), (5, 6), (3, 6), (4, 5), (0, 3), (0, 4),
-    (2, 9), (2, 10), (7, 10), (8, 9), (0, 9), (0, 10), (1, 3), (1, 4)
-])
+_PAIRS = np.array([(0, 7), (0, 8), (1, 7), (1, 8), (2, 7), (2, 8), (7, 8),
+                   (3, 7), (4, 8), (3, 8), (4, 7), (5, 7), (6, 8), (5, 6),
+                   (3, 6), (4, 5), (0, 3), (0, 4), (2, 9), (2, 10), (7, 10),
+                   (8, 9), (0, 9), (0, 10), (1, 3), (1, 4)])
 # Upper arms leave from inside the chest, thighs from inside the belly: these
 # pairs get shorter reach.
 _SHRINK = np.where((_PAIRS[:, 0] < 2) & (_PAIRS[:, 1] > 8), .05, 0.)
@@ -106,8 +105,8 @@ class PoseSampler:
         self._starts = np.array([a for a, _, _ in _CAPSULES])
         self._ends = np.array([b for _, b, _ in _CAPSULES])
         radii = np.array([r for _, _, r in _CAPSULES]) * self._size
-        self._reach = (radii[_PAIRS[:, 0]] + radii[_PAIRS[:, 1]] -
-                       _SHRINK * self._size)
+        self._reach = (
+            radii[_PAIRS[:, 0]] + radii[_PAIRS[:, 1]] - _SHRINK * self._size)
 
     def sample(self, rng: np.random.Generator) -> SampledPose:
         """Draw a pose; of a few attempts, the first without limbs inside one
@@ -169,9 +168,8 @@ class PoseSampler:
         for joint, share in ((SPINE1, .4), (SPINE2, .33), (SPINE3, .27)):
             rotations[joint] = trunk_rotation(share * flexion, share * bend,
                                               share * twist)
-        look = (rng.normal(2, 11) - 0.35 * flexion -
-                0.25 * lean, rng.normal(0, 7),
-                rng.normal(0, 24) - 0.3 * twist)
+        look = (rng.normal(2, 11) - 0.35 * flexion - 0.25 * lean,
+                rng.normal(0, 7), rng.normal(0, 24) - 0.3 * twist)
         for joint, share in ((NECK, .45), (HEAD, .55)):
             rotations[joint] = trunk_rotation(*(share * v for v in look))
         self._legs(rotations, stance, root)
@@ -233,8 +231,8 @@ class PoseSampler:
             elevation = np.hypot(reach, 10)
             azimuth = 15. if reach > 0 else 160.
             azimuth += rng.normal(0, 6)
-            return (0., *arm_from_angles(elevation, azimuth,
-                                         rng.uniform(5, 35), elbow))
+            return (0., *arm_from_angles(elevation, azimuth, rng.uniform(
+                5, 35), elbow))
         if name == 'free':
             name = self._usual[int(rng.integers(len(self._usual) - 1))]
         primitive = GESTURES[name][side]
@@ -252,8 +250,8 @@ class PoseSampler:
                   rng.normal(0, primitive.spread, 3)) * self._size
         pole = np.array(primitive.pole) + rng.normal(0, 0.15, 3)
         shoulder = self.rest[L_SHOULDER] - self.rest[SPINE3]
-        return arm_to_target(shoulder, target, pole, self._upper,
-                             self._lower, rng.uniform(*primitive.pronation))
+        return arm_to_target(shoulder, target, pole, self._upper, self._lower,
+                             rng.uniform(*primitive.pronation))
 
 
 def _leg_rotations(leg: Leg, side: int):
@@ -287,6 +285,6 @@ def _segment_distance(p1, q1, p2, q2) -> np.ndarray:
 
 
 _SWAP = np.array([
-    2, 1, 3, 5, 4, 6, 8, 7, 9, 11, 10, 12, 14, 13, 15, 17, 16, 19, 18, 21,
-    20, 23, 22
+    2, 1, 3, 5, 4, 6, 8, 7, 9, 11, 10, 12, 14, 13, 15, 17, 16, 19, 18, 21, 20,
+    23, 22
 ]) - 1

@@ -132,7 +132,7 @@ class SceneRenderer:
             np.sin(height),
             np.cos(azimuth) * np.cos(height)
         ])
-        share, strength = rng.uniform(.3, .8), rng.uniform(.75, 1.25)
+        share, strength = rng.uniform(.3, .8), rng.uniform(.85, 1.35)
         tint = 1 + rng.uniform(-.12, .12) * np.array([-1, 0, 1])
         rotation = scene.camera_rotation
         return Light(
@@ -206,8 +206,8 @@ class SceneRenderer:
                 cv2.line(image, a.tolist(), b.tolist(), (.4 * colour).tolist(),
                          width, cv2.LINE_AA, 4)
         sides = (((0, 1, 5, 4), 2, 1), ((1, 2, 6, 5), 0, 1),
-                 ((2, 3, 7, 6), 2, -1), ((3, 0, 4, 7), 0, -1),
-                 ((4, 5, 6, 7), 1, 1))
+                 ((2, 3, 7, 6), 2, -1), ((3, 0, 4, 7), 0, -1), ((4, 5, 6, 7),
+                                                                1, 1))
         for face, axis, sign in sides:
             normal = sign * axes[:, axis]
             centre = base + axes @ corners[list(face)].mean(0)
@@ -224,11 +224,10 @@ class SceneRenderer:
         body = self.extra_body
         pose = self._extra_pose(int(rng.integers(_EXTRAS)))
         betas = rng.normal(0, .8, body.num_betas).astype(np.float32)
-        orient = scene.camera_rotation @ rotation_y(
-            rng.uniform(-180, 180)) @ pose.root
+        orient = scene.camera_rotation @ rotation_y(rng.uniform(
+            -180, 180)) @ pose.root
         orient = Rotation.from_matrix(orient).as_rotvec()
-        person = body(betas, pose.body_pose, orient,
-                      np.zeros(3, np.float32))
+        person = body(betas, pose.body_pose, orient, np.zeros(3, np.float32))
         up = scene.camera_rotation[:, 1]
         floor = (scene.person.vertices @ up).min()
         middle = (scene.bbox[:2] + scene.bbox[2:]) / 2
@@ -305,6 +304,6 @@ class SceneRenderer:
             y = rng.integers(height - size + 1)
             x = rng.integers(width - size + 1)
             image = cv2.addWeighted(
-                image, 1., self.textures.grain[y:y + size, x:x + size],
-                noise, -128 * noise)
+                image, 1., self.textures.grain[y:y + size, x:x + size], noise,
+                -128 * noise)
         return image

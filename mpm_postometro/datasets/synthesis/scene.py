@@ -188,7 +188,6 @@ class SceneSampler:
             centre[axis] = sign * (cut - side / 2)
         scale = self.image_size / side
         offset = (self.image_size - 1) / 2 - scale * centre
-        return np.array([[scale, 0, offset[0]], [0, scale, offset[1]],
-                         [0, 0, 1]], np.float32)
-
-
+        return np.array(
+            [[scale, 0, offset[0]], [0, scale, offset[1]], [0, 0, 1]],
+            np.float32)

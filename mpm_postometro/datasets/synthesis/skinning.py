@@ -115,9 +115,8 @@ class NumpyBody:
         """
         return self.joints_template + self._joints_shapedirs @ betas
 
-    def forward_kinematics(
-            self, rotations: np.ndarray,
-            rest: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+    def forward_kinematics(self, rotations: np.ndarray,
+                           rest: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
         """World transform of each joint, the root joint at its rest place.
 
         Args:

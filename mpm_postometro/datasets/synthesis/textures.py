@@ -43,9 +43,9 @@ class TextureLibrary:
             (8 * (x + y)) % 1 > .5
         ]  # yapf: disable
         self.names = ('flat', 'smooth', 'smooth', 'smooth', 'rough', 'rough',
-                      'bricks', 'tiles', 'planks', 'grain', 'patches',
-                      'dots', 'stripes', 'stripes', 'weave', 'checks',
-                      'plaid', 'diagonal')
+                      'bricks', 'tiles', 'planks', 'grain', 'patches', 'dots',
+                      'stripes', 'stripes', 'weave', 'checks', 'plaid',
+                      'diagonal')
         fine = _noise(rng, .9)
         self.patterns = [
             np.uint8(np.clip(237 * p + 18 * fine, 0, 255)) for p in patterns
@@ -117,8 +117,8 @@ def _noise(rng: np.random.Generator, persistence: float) -> np.ndarray:
         cells = 2**octave
         grid = rng.random((cells, cells))
         grid = np.tile(grid, (3, 3))
-        big = cv2.resize(grid, (3 * _SIZE, 3 * _SIZE),
-                         interpolation=cv2.INTER_CUBIC)
+        big = cv2.resize(
+            grid, (3 * _SIZE, 3 * _SIZE), interpolation=cv2.INTER_CUBIC)
         total += weight * big[_SIZE:2 * _SIZE, _SIZE:2 * _SIZE]
         weight *= persistence
     low, high = np.quantile(total, (.01, .99))

@@ -51,8 +51,7 @@ def test_pipeline_and_indices():
 def test_loader_workers_make_no_difference():
     dataset = SyntheticBodyDataset(length=6, image_size=SIZE)
     expected = [dataset[i] for i in range(6)]
-    loader = DataLoader(
-        dataset, batch_size=2, num_workers=2, collate_fn=list)
+    loader = DataLoader(dataset, batch_size=2, num_workers=2, collate_fn=list)
     items = [item for batch in loader for item in batch]
     for item, other in zip(items, expected):
         _same(item, other, ('img', 'keypoints', 'occlusion', 'betas'))
@@ -66,13 +65,11 @@ def test_pickled_dataset_is_the_same():
 
 def test_keypoints_only_has_the_same_labels():
     drawn = SyntheticBodyDataset(length=8, image_size=SIZE)
-    bare = SyntheticBodyDataset(
-        length=8, image_size=SIZE, keypoints_only=True)
+    bare = SyntheticBodyDataset(length=8, image_size=SIZE, keypoints_only=True)
     for index in range(8):
         one, other = drawn[index], bare[index]
         assert 'img' not in other
-        _same(one, other,
-              set(other) - {'occlusion', 'keypoints_occluded'})
+        _same(one, other, set(other) - {'occlusion', 'keypoints_occluded'})
 
 
 def test_load_parameters_are_those_of_the_items():
@@ -101,7 +98,9 @@ def test_cache_gives_the_same_items(tmp_path):
         _same(cached[index], live[index], set(live[index]))
     # A longer data set uses the same shards.
     longer = SyntheticBodyDataset(
-        cache_dir=tmp_path, **{**settings, 'length': 70})
+        cache_dir=tmp_path, **{
+            **settings, 'length': 70
+        })
     assert longer.cache.missing(70) == [2]
     # Other settings do not.
     other = SyntheticBodyDataset(
@@ -118,8 +117,7 @@ def test_cache_fills_itself(tmp_path):
 
 
 def test_parallel_build_goes_on_where_it_stopped(tmp_path):
-    settings = dict(
-        length=3 * SHARD_SIZE, image_size=SIZE, cache_dir=tmp_path)
+    settings = dict(length=3 * SHARD_SIZE, image_size=SIZE, cache_dir=tmp_path)
     dataset = SyntheticBodyDataset(**settings)
     dataset.cache.build(1)
     stamp = next(tmp_path.glob('*/000001.npz')).stat().st_mtime_ns

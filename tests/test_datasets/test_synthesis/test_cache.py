@@ -101,9 +101,9 @@ def test_interrupted_build_leaves_no_trace(tmp_path, maker):
         for number in range(3):
             cache.build(number)
     files = {path.name for path in (tmp_path / 'cache').iterdir()}
-    assert {f for f in files if not f.endswith('.lock')} == {
-        '000000.img.npy', '000000.npz'
-    }
+    assert {f
+            for f in files
+            if not f.endswith('.lock')} == {'000000.img.npy', '000000.npz'}
     again = ShardCache(tmp_path / 'cache', maker)
     assert again.missing(3 * SHARD_SIZE) == [1, 2]
 

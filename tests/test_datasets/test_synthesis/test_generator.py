@@ -56,8 +56,8 @@ def test_drawn_person_is_where_the_labels_say():
         box = np.clip(scene.bbox, 0, 95)
         np.testing.assert_allclose(found, box, atol=3.)  # clothes stand off
         points = generator.labels(index)['joints_2d'][0]
-        points = np.round(points[(points >= 0).all(1) &
-                                 (points <= 95).all(1)]).astype(int)
+        points = np.round(points[(points >= 0).all(1)
+                                 & (points <= 95).all(1)]).astype(int)
         on = rendered.shown[points[:, 1], points[:, 0]]
         assert on.mean() > .85
         assert rendered.occlusion < .05
@@ -86,20 +86,31 @@ def test_labels_without_drawing_are_the_same(generator, items):
             if key not in ('keypoints_occluded', 'occlusion'):
                 np.testing.assert_array_equal(value, item[key], key)
         # Objects can only hide more than the picture's edge does.
-        assert (item['keypoints_occluded'] >=
-                labels['keypoints_occluded']).all()
+        assert (item['keypoints_occluded']
+                >= labels['keypoints_occluded']).all()
 
 
 def test_shapes_and_types(generator, items):
     item = items[0]
     shapes = dict(
-        img=(SIZE, SIZE, 3), bbox=(1, 4), bbox_score=(1, ),
-        keypoints=(1, 17, 2), keypoints_visible=(1, 17),
-        keypoints_occluded=(1, 17), occlusion=(1, ), joints_2d=(1, 14, 2),
-        joints_2d_visible=(1, 14), joints_3d=(1, 14, 3),
-        joints_3d_visible=(1, 14), global_orient=(1, 3),
-        body_pose=(1, 23, 3), betas=(1, 10), transl=(1, 3),
-        intrinsics=(1, 3, 3), has_smpl=(1, ), has_joints_3d=(1, ))
+        img=(SIZE, SIZE, 3),
+        bbox=(1, 4),
+        bbox_score=(1, ),
+        keypoints=(1, 17, 2),
+        keypoints_visible=(1, 17),
+        keypoints_occluded=(1, 17),
+        occlusion=(1, ),
+        joints_2d=(1, 14, 2),
+        joints_2d_visible=(1, 14),
+        joints_3d=(1, 14, 3),
+        joints_3d_visible=(1, 14),
+        global_orient=(1, 3),
+        body_pose=(1, 23, 3),
+        betas=(1, 10),
+        transl=(1, 3),
+        intrinsics=(1, 3, 3),
+        has_smpl=(1, ),
+        has_joints_3d=(1, ))
     assert {key: value.shape for key, value in item.items()} == shapes
     assert item['img'].dtype == np.uint8
     assert all(v.dtype == np.float32 for k, v in item.items() if k != 'img')
@@ -160,8 +171,7 @@ def test_upright_frontal_person_has_the_promised_orientation():
         scene = generator.scene(index)
         if scene.pose_name in ('standing', 'walking'):
             turns.append(scene.global_orient * np.sign(scene.global_orient[0]))
-    np.testing.assert_allclose(
-        np.mean(turns, 0), [np.pi, 0, 0], atol=.2)
+    np.testing.assert_allclose(np.mean(turns, 0), [np.pi, 0, 0], atol=.2)
 
 
 def test_poses_vary_naturally(labels):

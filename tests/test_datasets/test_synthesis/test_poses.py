@@ -5,11 +5,12 @@ from scipy.spatial.transform import Rotation
 
 from mpm_postometro.bodies.body_io import read_body
 from mpm_postometro.datasets.synthesis import limbs
-from mpm_postometro.datasets.synthesis.actions import GESTURES, STANCES, USUAL
+from mpm_postometro.datasets.synthesis.gestures import GESTURES, USUAL
 from mpm_postometro.datasets.synthesis.motion import MotionPoses
 from mpm_postometro.datasets.synthesis.poses import (PENETRATION_LIMIT,
                                                      PoseSampler)
 from mpm_postometro.datasets.synthesis.skinning import NumpyBody
+from mpm_postometro.datasets.synthesis.stances import STANCES
 
 L_KNEE, L_SHOULDER, L_ELBOW, L_WRIST, R_ELBOW = 4, 16, 18, 20, 19
 

@@ -13,8 +13,9 @@ from mpm_postometro.datasets.synthesis.skinning import NumpyBody
 def _parameters(rng, num_betas=10):
     return (rng.normal(size=num_betas).astype(np.float32),
             rng.normal(0, .4, (23, 3)).astype(np.float32),
-            rng.normal(0, 1, 3).astype(np.float32),
-            rng.normal(0, 1, 3).astype(np.float32))
+            rng.normal(0, 1,
+                       3).astype(np.float32), rng.normal(0, 1,
+                                                         3).astype(np.float32))
 
 
 def _torch(body, parameters):
