@@ -83,8 +83,9 @@ class PersonPainter:
 
     def __init__(self, faces: np.ndarray, num_vertices: int,
                  supersample: float) -> None:
-        self.faces = faces
+        self.faces = np.ascontiguousarray(faces, np.int32)
         self.supersample = supersample
+        self._corners = np.ascontiguousarray(faces.T)
         corners = faces.ravel()
         owners = np.repeat(np.arange(len(faces)), 3)
         # Sums the normals of the faces around each vertex.
@@ -95,7 +96,7 @@ class PersonPainter:
     def normals(self, vertices: np.ndarray) -> np.ndarray:
         """Unit normals at the vertices. Shape (V, 3)."""
         planes = np.ascontiguousarray(vertices.T)
-        a, b, c = (planes[:, self.faces[:, k]] for k in range(3))
+        a, b, c = (planes.take(index, 1) for index in self._corners)
         u, v = b - a, c - a
         cross = np.stack([
             u[1] * v[2] - u[2] * v[1], u[2] * v[0] - u[0] * v[2],
@@ -154,31 +155,30 @@ class PersonPainter:
 
     def _shade(self, canvas, fragments, normals, rest, look: Appearance,
                light: Light) -> None:
-        seen = np.flatnonzero(fragments.face_ids.ravel() >= 0)
-        corners = self.faces[fragments.face_ids.ravel()[seen]]  # (P, 3)
-        weights = fragments.barycentrics.reshape(-1, 3)[seen]
-        glow = np.maximum(normals @ light.direction, 0)[:, None] * light.key
-        sky = .65 + .35 * (normals @ light.up)
-        shade = (glow + sky[:, None] * light.ambient).astype(np.float32)
-        values = [look.colours * shade]
-        if look.pattern is not None:
-            values += [
-                look.pattern_colour * shade, look.pattern_weight[:, None],
-                rest[:, :2]
-            ]
-        values = np.concatenate(values, 1)
-        pixels = values.take(corners[:, 0], 0) * weights[:, :1]
-        pixels += values.take(corners[:, 1], 0) * weights[:, 1:2]
-        pixels += values.take(corners[:, 2], 0) * weights[:, 2:]
-        colour = pixels[:, :3]
+        face_ids = fragments.face_ids.ravel()
+        seen = np.flatnonzero(face_ids >= 0)
+        # Interpolation as one sparse product: (P, V) with the barycentrics.
+        corners = self.faces.take(face_ids.take(seen), 0)
+        weights = fragments.barycentrics.reshape(-1, 3).take(seen, 0)
+        mix = sparse.csr_matrix(
+            (weights.ravel(), corners.ravel(),
+             np.arange(0, 3 * len(seen) + 1, 3, dtype=np.int32)),
+            shape=(len(seen), len(normals)))
+        lit = np.empty((2, len(normals)), np.float32)
+        np.maximum(normals @ light.direction, 0, out=lit[0])
+        lit[1] = .65 + .35 * (normals @ light.up)
+        shade = lit.T @ np.stack([light.key, light.ambient])  # (V, 3)
+        colour = mix @ (look.colours * shade)
         if look.pattern is not None:
             size = len(look.pattern)
-            at = (pixels[:, 7:9] * (look.pattern_scale * size)).astype(int)
-            at &= size - 1
-            share = look.pattern[at[:, 1], at[:, 0]] * (1 / 255)
-            share = (share * pixels[:, 6]).astype(np.float32)[:, None]
-            colour = colour + share * (pixels[:, 3:6] - colour)
-        flat = canvas.reshape(-1, 4)
+            x, y = (mix @ np.ascontiguousarray(rest[:, :2])).T
+            at = (y * (look.pattern_scale * size)).astype(np.int32) % size
+            at *= size
+            at += (x * (look.pattern_scale * size)).astype(np.int32) % size
+            share = look.pattern.ravel().take(at)
+            share = share * (mix @ look.pattern_weight) * np.float32(1 / 255)
+            colour += share[:, None] * (
+                look.pattern_colour * (mix @ shade) - colour)
         rgba = np.full((len(seen), 4), 255, np.uint8)
-        rgba[:, :3] = np.minimum(colour, 255)
-        flat[seen] = rgba
+        np.minimum(colour, 255, out=rgba[:, :3], casting='unsafe')
+        canvas.view(np.uint32).ravel()[seen] = rgba.view(np.uint32).ravel()

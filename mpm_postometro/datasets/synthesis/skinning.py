@@ -64,7 +64,7 @@ class NumpyBody:
         self.joints_template = (regressor @ data.v_template).astype(np.float32)
         self._joints_shapedirs = np.einsum('jv,vcs->jcs', regressor,
                                            shapedirs).astype(np.float32)
-        self._weights = np.ascontiguousarray(data.weights, np.float32)
+        self._weights = np.ascontiguousarray(data.weights.T, np.float32)
         self.parents = tuple(int(p) for p in data.parents)
         self._posedirs = None
         if data.posedirs is not None and np.any(data.posedirs):
@@ -97,7 +97,7 @@ class NumpyBody:
         coarse.faces = np.ascontiguousarray(self.data.levels.faces[level],
                                             np.int64)
         coarse.v_template = self.v_template[chosen]
-        coarse._weights = self._weights[chosen]
+        coarse._weights = self._weights[:, chosen]
         rows = (3 * chosen[:, None] + np.arange(3)).ravel()
         coarse._shapedirs = self._shapedirs[rows]
         if self._posedirs is not None:
@@ -161,14 +161,18 @@ class NumpyBody:
         rest_joints = self.rest_joints(betas)
         world, positions = self.forward_kinematics(rotations, rest_joints)
         offsets = positions - np.einsum('jab,jb->ja', world, rest_joints)
-        # Blend the (rotation | offset) matrices: (V, J) @ (J, 12).
-        transforms = np.concatenate([world, offsets[..., None]], -1)
-        blended = self._weights @ transforms.reshape(-1, 12)
-        blended = blended.reshape(-1, 3, 4)
-        vertices = np.einsum('vab,vb->va', blended[..., :3], shaped)
-        transl = np.asarray(transl, np.float32)
-        return SkinnedPerson(vertices + (blended[..., 3] + transl),
-                             positions + transl, rest)
+        # Blend the (rotation | offset) matrices: (12, J) @ (J, V). Planes of
+        # one coordinate each are faster than rows of three.
+        transforms = np.concatenate(
+            [world.transpose(2, 1, 0), offsets.T[None]])  # (4, 3, J)
+        blended = transforms.reshape(12, -1) @ self._weights
+        blended = blended.reshape(4, 3, -1)
+        planes = blended[3] + np.asarray(transl, np.float32)[:, None]
+        for column, coordinate in zip(blended, shaped.T):
+            planes += column * coordinate
+        return SkinnedPerson(
+            np.ascontiguousarray(planes.T),
+            positions + np.asarray(transl, np.float32), rest)
 
     def regress_joints(self, vertices: np.ndarray, name: str) -> np.ndarray:
         """Joints as fixed combinations of vertices.
