@@ -27,6 +27,7 @@ from typing import Dict, List, NamedTuple, Optional
 
 import torch
 from mmengine.config import Config
+from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 from .progress import ProgressLine, TrainProgressHook, format_seconds
@@ -135,6 +136,7 @@ class QuickStart:
     # ------------------------------------------------------------- the run
     def run(self) -> dict:
         """Run what is not done yet and return the summary."""
+        init_default_scope('mmpose')
         torch.set_num_threads(os.cpu_count() or 1)
         self.progress.say(
             f'Quick start: {len(STAGES)} stages into {self.work_dir}')

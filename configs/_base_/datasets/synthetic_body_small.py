@@ -26,21 +26,21 @@ test_pipeline = [
 
 train_dataloader = dict(
     batch_size=32,
-    num_workers=1,
-    persistent_workers=True,
+    num_workers=0,
+    persistent_workers=False,
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(
         type=dataset_type,
         split='train',
-        length=8000,
+        length=6000,
         seed=0,
         image_size=128,
         cache_dir=cache_dir,
         pipeline=train_pipeline))
 val_dataloader = dict(
     batch_size=50,
-    num_workers=1,
-    persistent_workers=True,
+    num_workers=0,
+    persistent_workers=False,
     drop_last=False,
     sampler=dict(type='DefaultSampler', shuffle=False, round_up=False),
     dataset=dict(
@@ -54,8 +54,8 @@ val_dataloader = dict(
         test_mode=True))
 test_dataloader = dict(
     batch_size=50,
-    num_workers=1,
-    persistent_workers=True,
+    num_workers=0,
+    persistent_workers=False,
     drop_last=False,
     sampler=dict(type='DefaultSampler', shuffle=False, round_up=False),
     dataset=dict(
