@@ -42,5 +42,5 @@ test_dataloader = dict(
 val_evaluator = [dict(type='EPE')]
 test_evaluator = val_evaluator
 
-train_cfg = dict(max_epochs=8, val_interval=8)
+train_cfg = dict(max_epochs=4, val_interval=4)
 optim_wrapper = dict(optimizer=dict(lr=2e-3))

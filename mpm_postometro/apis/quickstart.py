@@ -51,7 +51,7 @@ class Stage(NamedTuple):
 STAGES = (
     Stage('data', 'render', None, 60),
     Stage('tokenizer', 'tokenizer', 'pct/pct_tokenizer_synthetic-128x128.py',
-          40),
+          80),
     Stage('classifier', 'classifier',
           'pct/pct_classifier_res18_synthetic-128x128.py', 240),
     Stage('image_only', 'image only',
@@ -138,6 +138,8 @@ class QuickStart:
         """Run what is not done yet and return the summary."""
         init_default_scope('mmpose')
         torch.set_num_threads(os.cpu_count() or 1)
+        # Adam's squares of tiny gradients would slow a CPU down.
+        torch.set_flush_denormal(True)
         self.progress.say(
             f'Quick start: {len(STAGES)} stages into {self.work_dir}')
         for number, stage in enumerate(STAGES):

@@ -243,7 +243,7 @@ def _pictures(tested: Dict[str, Tested], body: BodyModel):
         crop = batch['inputs'][i].numpy().transpose(1, 2, 0)
         crop = np.ascontiguousarray(crop)
         truth = _true_vertices(sample.gt_instance_labels, body)
-        joints_2d = sample.gt_instance_labels.joints_2d[0].numpy()
+        joints_2d = sample.gt_instance_labels.joints_2d[0]
         camera = _fit_camera(
             body.regress_joints(torch.from_numpy(truth)[None],
                                 'j14')[0].numpy(), joints_2d, crop.shape[0])
@@ -294,8 +294,8 @@ def _enlarge(crop: np.ndarray, size: int = 256) -> np.ndarray:
 
 
 def _true_vertices(labels, body: BodyModel) -> np.ndarray:
-    vertices = body(labels.betas.float(), labels.body_pose.float(),
-                    labels.global_orient.float()).vertices
+    parameters = (labels.betas, labels.body_pose, labels.global_orient)
+    vertices = body(*map(torch.as_tensor, parameters)).vertices
     pelvis = body.regress_joints(vertices, 'h36m17')[:, :1]
     return (vertices - pelvis)[0].numpy()
 

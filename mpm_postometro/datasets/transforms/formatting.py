@@ -34,7 +34,8 @@ class PackMeshInputs(PackPoseInputs):
     Returned ``gt_instance_labels``: ``keypoint_labels``,
     ``keypoint_weights``, ``joints_2d``, ``joints_2d_weights``, ``joints_3d``,
     ``joints_3d_weights``, ``global_orient``, ``body_pose``, ``betas``,
-    ``has_smpl``, ``has_joints_3d``. ``gt_instances`` has ``occlusion`` and
+    ``has_smpl``, ``has_joints_3d``; those of MMPose are tensors, ours are
+    arrays. ``gt_instances`` has ``occlusion`` and
     ``keypoints_occluded`` beside MMPose's fields, where the data set knows
     them.
 
@@ -64,6 +65,10 @@ class PackMeshInputs(PackPoseInputs):
         betas='betas',
         has_smpl='has_smpl',
         has_joints_3d='has_joints_3d')
+    # MMPose's heads want theirs as tensors.
+    _own_labels = tuple(
+        key for key in label_mapping_table.values()
+        if key not in PackPoseInputs.label_mapping_table.values())
 
     def __init__(self,
                  keypoints: str = 'coco17',
@@ -117,7 +122,14 @@ class PackMeshInputs(PackPoseInputs):
             self._fill(results, weights, shape[:2])
         for key, shape in self._parameters.items():
             self._fill(results, key, shape)
-        return super().transform(results)
+        packed = super().transform(results)
+        # Every tensor is handed from a worker to the trainer by a file of its
+        # own; a dozen small ones a sample took ten times as long as making
+        # the sample. Arrays travel together.
+        labels = packed['data_samples'].gt_instance_labels
+        for key in self._own_labels:
+            labels.set_field(labels.pop(key).numpy(), key)
+        return packed
 
     @staticmethod
     def _where(results: Dict) -> str:
