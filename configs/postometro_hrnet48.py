@@ -1,7 +1,7 @@
 # PostoMETRO at the published size (image -> 3D human mesh, 256 x 256,
-# HRNet-W48, transformers of width 512 and 128 with three layers each), with the
-# published schedule (AdamW 1e-4, 30 epochs, 96 images a step), on the built-in
-# data:
+# HRNet-W48, transformers of width 512 and 128 with three layers each), with
+# the published schedule (AdamW 1e-4, 30 epochs, 96 images a step), on the
+# built-in data:
 #
 #   bash tools/dist_train.sh configs/postometro_hrnet48.py 8
 _base_ = [

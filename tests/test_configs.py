@@ -12,8 +12,8 @@ from mmpose.registry import DATASETS, METRICS, MODELS
 
 ROOT = osp.dirname(osp.dirname(osp.abspath(__file__)))
 CONFIGS = sorted(
-    osp.relpath(path, osp.join(ROOT, 'configs')) for path in glob(
-        osp.join(ROOT, 'configs', '**', '*.py'), recursive=True)
+    osp.relpath(path, osp.join(ROOT, 'configs'))
+    for path in glob(osp.join(ROOT, 'configs', '**', '*.py'), recursive=True)
     if '_base_' not in path)
 
 
@@ -55,8 +55,9 @@ def test_config_trains_and_predicts(path):
     if cfg.get('find_unused_parameters'):
         without = [n for n in without if 'stage4.2.fuse_layers' not in n]
     assert not without, without
-    assert all(torch.isfinite(p.grad).all() for p in trained.values()
-               if p.grad is not None)
+    assert all(
+        torch.isfinite(p.grad).all() for p in trained.values()
+        if p.grad is not None)
 
     model.eval()
     dataset, batch = _samples(cfg, 'test_dataloader')

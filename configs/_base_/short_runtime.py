@@ -1,7 +1,7 @@
 # Runtime of short trainings: AdamW, a warm-up and one cosine down to zero.
 _base_ = ['./default_runtime.py']
 
-train_cfg = dict(by_epoch=True, max_epochs=4, val_interval=1)
+train_cfg = dict(by_epoch=True, max_epochs=5, val_interval=1)
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05),

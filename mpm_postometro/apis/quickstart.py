@@ -50,14 +50,14 @@ class Stage(NamedTuple):
 
 STAGES = (
     Stage('data', 'render', None, 60),
-    Stage('tokenizer', 'tokenizer', 'pct/pct_tokenizer_synthetic-128x128.py',
+    Stage('tokenizer', 'tokenizer', 'pct/pct_tokenizer_synthetic-96x96.py',
           80),
     Stage('classifier', 'classifier',
-          'pct/pct_classifier_res18_synthetic-128x128.py', 240),
+          'pct/pct_classifier_res18_synthetic-96x96.py', 240),
     Stage('image_only', 'image only',
-          'postometro/image-only_res18_synthetic-128x128.py', 150),
+          'postometro/image-only_res18_synthetic-96x96.py', 150),
     Stage('postometro', 'PostoMETRO',
-          'postometro/postometro_res18_synthetic-128x128.py', 190),
+          'postometro/postometro_res18_synthetic-96x96.py', 190),
     Stage('evaluation', 'evaluation', None, 30),
 )
 
@@ -161,9 +161,7 @@ class QuickStart:
                 spent += time.monotonic() - started
                 write_json(
                     osp.join(self.folder(stage.name), 'spent.json'),
-                    dict(
-                        seconds=spent,
-                        signature=self.signatures[stage.name]))
+                    dict(seconds=spent, signature=self.signatures[stage.name]))
             write_json(
                 osp.join(self.folder(stage.name), 'done.json'),
                 dict(
@@ -208,8 +206,10 @@ class QuickStart:
         parts += list(self.signatures.values())
         cfg = self._plain_config(stage if stage.config else STAGES[-2])
         if stage.name == 'data':
-            parts += [str(cfg[f'{split}_dataloader'].dataset)
-                      for split in ('train', 'val', 'test')]
+            parts += [
+                str(cfg[f'{split}_dataloader'].dataset)
+                for split in ('train', 'val', 'test')
+            ]
         else:
             parts.append(cfg.pretty_text)
         return hashlib.sha256('\n'.join(parts).encode()).hexdigest()[:16]
@@ -343,9 +343,9 @@ class QuickStart:
         say(f'On {summary["images"]} held-out images (mm, and the ratio to '
             'the best constant prediction):')
         say(f'  {"":<22}{"MPJPE":>14}{"PA-MPJPE":>14}{"MPVPE":>14}')
-        for name, title in (('constant', 'best constant'), ('image_only',
-                                                            'image only'),
-                            ('postometro', 'PostoMETRO')):
+        for name, title in (('constant', 'best constant'),
+                            ('image_only', 'image only'), ('postometro',
+                                                           'PostoMETRO')):
             cells = []
             for metric in METRICS:
                 value = summary[name][metric]

@@ -12,8 +12,7 @@ from mmengine.runner import Runner
 from mpm_postometro.bodies import BodyModel, load_body
 from mpm_postometro.evaluation.baselines import constant_baselines
 from mpm_postometro.visualization import (Curve, Image, Stage, Summary, Table,
-                                          ViewerMesh,
-                                          overlay_weak_perspective,
+                                          ViewerMesh, overlay_weak_perspective,
                                           read_scalars, render_view,
                                           stack_panels, write_report)
 
@@ -174,12 +173,10 @@ def _stages(quickstart, times: Dict[str, float]) -> List[Stage]:
         image_only='mesh transformer on image tokens, the baseline',
         postometro='mesh transformer on image and frozen pose tokens',
         evaluation='both networks and the constants on held-out images')
-    stages = [
-        Stage(name, times[name], text) for name, text in texts.items()
-    ]
+    stages = [Stage(name, times[name], text) for name, text in texts.items()]
     if quickstart.setup_seconds:
-        stages.insert(
-            0, Stage('set-up', quickstart.setup_seconds, 'environment'))
+        stages.insert(0,
+                      Stage('set-up', quickstart.setup_seconds, 'environment'))
     return stages
 
 
@@ -194,8 +191,7 @@ def _curves(quickstart) -> List[Curve]:
         if 'loss' in scalars:
             curves.append(
                 Curve(
-                    f'Training loss: {stage.title}',
-                    {'loss': scalars['loss']},
+                    f'Training loss: {stage.title}', {'loss': scalars['loss']},
                     x_label='iteration',
                     smooth=True,
                     log_y=True))
@@ -204,10 +200,7 @@ def _curves(quickstart) -> List[Curve]:
     if validation:
         curves.append(
             Curve(
-                'Validation MPJPE',
-                validation,
-                x_label='epoch',
-                y_label='mm'))
+                'Validation MPJPE', validation, x_label='epoch', y_label='mm'))
     return curves
 
 
@@ -280,8 +273,7 @@ def _spread_over_occlusion(dataset, count: int) -> List[int]:
     """Indices of people from little to much occlusion."""
     pool = range(min(len(dataset), 200))
     occlusion = [
-        float(np.ravel(dataset.get_data_info(i)['occlusion'])[0])
-        for i in pool
+        float(np.ravel(dataset.get_data_info(i)['occlusion'])[0]) for i in pool
     ]
     order = np.argsort(occlusion, kind='stable')
     places = np.linspace(0, len(order) - 1, min(count, len(order)))

@@ -1,3 +1,2 @@
 # Copyright (c) The mpm_postometro authors. All rights reserved.
-from . import (backbones, heads, losses, pose_estimators,  # noqa: F401
-               tokenizers)
+from . import backbones, heads, losses, pose_estimators, tokenizers

@@ -274,7 +274,7 @@ def test_real_photo_with_its_annotated_and_detected_boxes(
 
 def test_a_real_network(repo_root, photos, tmp_path):
     config = Config.fromfile(repo_root / 'configs' / 'postometro' /
-                             'image-only_res18_synthetic-128x128.py')
+                             'image-only_res18_synthetic-96x96.py')
     model = MODELS.build(config.model)
     path = tmp_path / 'weights.pth'
     torch.save(dict(state_dict=model.state_dict(), meta=dict()), path)

@@ -10,6 +10,7 @@ import sys
 import time
 
 import pytest
+
 from mpm_postometro.apis.progress import ProgressLine, format_seconds
 from mpm_postometro.apis.quickstart import (STAGES, QuickStart, read_json,
                                             write_json)

@@ -5,9 +5,15 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from mpm_postometro.bodies.rotations import (
-    axis_angle_to_matrix, matrix_to_axis_angle, matrix_to_rotation_6d,
-    mirror_axis_angle, rotation_6d_to_matrix, rotation_angle)
+# yapf: disable
+from mpm_postometro.bodies.rotations import (axis_angle_to_matrix,
+                                             matrix_to_axis_angle,
+                                             matrix_to_rotation_6d,
+                                             mirror_axis_angle,
+                                             rotation_6d_to_matrix,
+                                             rotation_angle)
+
+# yapf: enable
 
 ANGLES = [0., 1e-12, 1e-6, 9.9e-3, 1.01e-2, .5, 3., math.pi - 1e-6]
 

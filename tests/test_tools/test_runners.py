@@ -126,7 +126,7 @@ def test_the_whole_method_in_two_processes(run, repo_root, tmp_path):
     """The small PostoMETRO: no process waits for a gradient that never
     comes, and both together measure what one measures."""
     config = (
-        repo_root / 'configs/postometro/postometro_res18_synthetic-128x128.py')
+        repo_root / 'configs/postometro/postometro_res18_synthetic-96x96.py')
     options = ['--cfg-options', 'train_cfg.max_epochs=1']
     # An odd number again; the same people are validated and tested.
     for name, split, length in (('train', 'train', 8), ('val', 'val', 5),

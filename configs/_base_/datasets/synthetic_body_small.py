@@ -1,7 +1,8 @@
-# The built-in data set at 128 x 128, small enough to train on in minutes on
-# two cores. Rendered once into `cache_dir`, then read from there.
+# The built-in data set, drawn at 128 x 128 and seen at 96 x 96: small enough
+# to train on in minutes on two cores. Rendered once into `cache_dir`, then
+# read from there.
 dataset_type = 'SyntheticBodyDataset'
-input_size = (128, 128)
+input_size = (96, 96)
 cache_dir = 'data/synthetic_body_small'
 
 train_pipeline = [
@@ -25,7 +26,7 @@ test_pipeline = [
 ]
 
 train_dataloader = dict(
-    batch_size=32,
+    batch_size=16,
     num_workers=0,
     persistent_workers=False,
     sampler=dict(type='DefaultSampler', shuffle=True),

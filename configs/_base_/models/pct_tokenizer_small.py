@@ -9,5 +9,5 @@ tokenizer = dict(
     encoder=dict(channels=128, channel_hidden=128),
     decoder=dict(channels=64, channel_hidden=128),
     quantizer=dict(kmeans_iters=10, revive_threshold=0.05),
-    coord_scale=64.0,
-    coord_offset=64.0)
+    coord_scale=48.0,
+    coord_offset=47.5)

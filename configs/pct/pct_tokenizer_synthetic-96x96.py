@@ -21,23 +21,20 @@ train_pipeline = [
         rotate_factor=30.0,
         rotate_prob=0.6),
     dict(type='MeshFlip', prob=0.5),
-    dict(type='MeshAffine', input_size=(128, 128)),
+    dict(type='MeshAffine', input_size=(96, 96)),
     dict(type='PackKeypointInputs'),
 ]
 test_pipeline = [
     dict(type='GetBBoxCenterScale', padding=1.25),
-    dict(type='MeshAffine', input_size=(128, 128)),
+    dict(type='MeshAffine', input_size=(96, 96)),
     dict(type='PackKeypointInputs'),
 ]
 train_dataloader = dict(
-    batch_size=64,
-    dataset=dict(keypoints_only=True, pipeline=train_pipeline))
+    batch_size=64, dataset=dict(keypoints_only=True, pipeline=train_pipeline))
 val_dataloader = dict(
-    batch_size=100,
-    dataset=dict(keypoints_only=True, pipeline=test_pipeline))
+    batch_size=100, dataset=dict(keypoints_only=True, pipeline=test_pipeline))
 test_dataloader = dict(
-    batch_size=100,
-    dataset=dict(keypoints_only=True, pipeline=test_pipeline))
+    batch_size=100, dataset=dict(keypoints_only=True, pipeline=test_pipeline))
 
 val_evaluator = [dict(type='EPE')]
 test_evaluator = val_evaluator

@@ -11,12 +11,7 @@ _base_ = [
 model = dict(
     type='MeshEstimator',
     data_preprocessor={{_base_.data_preprocessor}},
-    backbone=dict(
-        type='ResNet',
-        depth=18,
-        stem_channels=32,
-        base_channels=32,
-        frozen_stages=1),
+    backbone={{_base_.backbone}},
     pose_branch={{_base_.classifier}},
     pose_branch_checkpoint=None,
     body=dict(path=None),
@@ -25,17 +20,17 @@ model = dict(
         in_channels=256,
         token_dim=64,
         num_tokens=34,
-        hidden_dims=(96, 48),
-        feedforward_dims=(192, 96),
+        hidden_dims=(64, 32),
+        feedforward_dims=(128, 64),
         num_layers=1,
-        num_heads=(3, 3),
+        num_heads=(4, 2),
         dropout=0.0,
         pose_modulator=dict(),
         template_init=True,
         output_init_std=0.01,
         camera_init_scale=0.9))
 
-train_cfg = dict(max_epochs=3)
+train_cfg = dict(max_epochs=2)
 
 val_evaluator = dict(type='MeshMetric')
 test_evaluator = val_evaluator
