@@ -28,7 +28,7 @@ def _samples(cfg, loader: str, count: int = 2) -> dict:
 
 def test_there_are_configs():
     assert 'postometro_hrnet48.py' in CONFIGS
-    assert len(CONFIGS) >= 5
+    assert len(CONFIGS) >= 6
 
 
 @pytest.mark.parametrize('path', CONFIGS)

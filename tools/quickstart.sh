@@ -7,5 +7,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 started=$(date +%s)
 bash tools/setup_env.sh
+# MMEngine's import of pkg_resources warns; nobody here can do anything about it.
+export PYTHONWARNINGS=${PYTHONWARNINGS:-ignore:pkg_resources}
 exec .venv/bin/python tools/quickstart.py \
     --setup-seconds "$(($(date +%s) - started))" "$@"

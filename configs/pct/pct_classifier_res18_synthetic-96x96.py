@@ -1,5 +1,7 @@
 # PCT stage two, small: image -> pose tokens on the built-in data. Set
-# model.head.tokenizer_checkpoint to the checkpoint of stage one.
+# model.head.tokenizer_checkpoint to the checkpoint of stage one, and
+# model.backbone.init_cfg to the backbone trained on heatmaps, which stays
+# frozen as published.
 _base_ = [
     '../_base_/short_runtime.py',
     '../_base_/datasets/synthetic_body_small.py',
@@ -7,6 +9,8 @@ _base_ = [
 ]
 
 model = {{_base_.classifier}}
+
+train_cfg = dict(max_epochs=3)
 
 val_evaluator = [
     dict(type='EPE'),

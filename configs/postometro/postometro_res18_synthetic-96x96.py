@@ -1,7 +1,7 @@
 # PostoMETRO, small, on the built-in data. Set model.pose_branch_checkpoint to
-# the checkpoint of the classifier; its backbone is a good start for the
-# mesh's backbone too (the paper starts from backbones trained on 2D pose):
-# model.backbone.init_cfg.type=Pretrained, .checkpoint=..., .prefix=backbone.
+# the checkpoint of the classifier, and model.backbone.init_cfg to the backbone
+# trained on heatmaps (the paper starts from backbones trained on 2D pose). See
+# docs/training.md.
 _base_ = [
     '../_base_/short_runtime.py',
     '../_base_/datasets/synthetic_body_small.py',

@@ -1,14 +1,16 @@
 # Copyright (c) The mpm_postometro authors. All rights reserved.
 """The quick start: train, test and show a small PostoMETRO from scratch.
 
-Six stages, each a standard MMEngine run of a config in ``configs/``:
+Seven stages, each training a standard MMEngine run of a config in
+``configs/``:
 
 1. ``data``: render the built-in data set into a cache.
-2. ``tokenizer``: PCT stage one, on keypoints alone.
-3. ``classifier``: PCT stage two, image -> pose tokens.
-4. ``image_only``: the mesh transformer without pose tokens (the baseline).
-5. ``postometro``: the same network with the frozen pose tokens.
-6. ``evaluation``: both on held-out images, beside the best constants; the
+2. ``heatmap``: teach a backbone to find joints, as PCT does first.
+3. ``tokenizer``: PCT stage one, on keypoints alone.
+4. ``classifier``: PCT stage two, image -> pose tokens, backbone frozen.
+5. ``image_only``: the mesh transformer without pose tokens (the baseline).
+6. ``postometro``: the same network with the frozen pose tokens.
+7. ``evaluation``: both on held-out images, beside the best constants; the
    report.
 
 A stage that is done leaves ``done.json``; one that was interrupted resumes
@@ -49,16 +51,17 @@ class Stage(NamedTuple):
 
 
 STAGES = (
-    Stage('data', 'render', None, 60),
+    Stage('data', 'render', None, 50),
+    Stage('heatmap', 'heatmaps', 'pct/heatmap_res18_synthetic-96x96.py', 180),
     Stage('tokenizer', 'tokenizer', 'pct/pct_tokenizer_synthetic-96x96.py',
-          80),
+          70),
     Stage('classifier', 'classifier',
-          'pct/pct_classifier_res18_synthetic-96x96.py', 240),
+          'pct/pct_classifier_res18_synthetic-96x96.py', 110),
     Stage('image_only', 'image only',
-          'postometro/image-only_res18_synthetic-96x96.py', 150),
+          'postometro/image-only_res18_synthetic-96x96.py', 140),
     Stage('postometro', 'PostoMETRO',
-          'postometro/postometro_res18_synthetic-96x96.py', 190),
-    Stage('evaluation', 'evaluation', None, 30),
+          'postometro/postometro_res18_synthetic-96x96.py', 180),
+    Stage('evaluation', 'evaluation', None, 25),
 )
 
 # What `--smoke` changes: the same stages, a few steps each.
@@ -279,13 +282,15 @@ class QuickStart:
         if stage.name == 'classifier':
             options['model.head.tokenizer_checkpoint'] = self.checkpoint(
                 'tokenizer')
-        if stage.name in ('image_only', 'postometro'):
-            classifier = self.checkpoint('classifier')
-            # As the paper starts from backbones trained on 2D pose.
+        if stage.name in ('classifier', 'image_only', 'postometro'):
+            # The papers start from backbones trained on 2D pose.
             options['model.backbone.init_cfg'] = dict(
-                type='Pretrained', checkpoint=classifier, prefix='backbone.')
-            if stage.name == 'postometro':
-                options['model.pose_branch_checkpoint'] = classifier
+                type='Pretrained',
+                checkpoint=self.checkpoint('heatmap'),
+                prefix='backbone.')
+        if stage.name == 'postometro':
+            options['model.pose_branch_checkpoint'] = self.checkpoint(
+                'classifier')
         cfg.merge_from_dict(options)
         return cfg
 

@@ -168,6 +168,7 @@ def _occlusion_table(tested: Dict[str, Tested]) -> Table:
 def _stages(quickstart, times: Dict[str, float]) -> List[Stage]:
     texts = dict(
         data='people rendered into a cache on disk',
+        heatmap='a backbone learns to find joints',
         tokenizer='PCT stage one: 17 joints to tokens and back',
         classifier='PCT stage two: image to tokens',
         image_only='mesh transformer on image tokens, the baseline',

@@ -37,12 +37,12 @@ def _finish(process):
 
 @pytest.fixture(scope='module')
 def interrupted(repo_root, tmp_path_factory):
-    """Ctrl-C in the third stage, then the same command again."""
+    """Ctrl-C in the fourth stage, then the same command again."""
     work_dir = tmp_path_factory.mktemp('quickstart')
     process = _start(repo_root, work_dir)
     first = ''
     deadline = time.monotonic() + 240
-    while not re.search(r'\[2/6\] .* done in', first):
+    while not re.search(r'\[3/7\] .* done in', first):
         assert time.monotonic() < deadline, first
         line = process.stdout.readline()
         assert line, first
@@ -62,9 +62,9 @@ def test_interrupt_says_how_to_go_on(interrupted):
 
 def test_second_run_reuses_what_is_done(interrupted):
     *_, second = interrupted
-    assert re.search(r'\[1/6\] .* done before', second)
-    assert re.search(r'\[2/6\] .* done before', second)
-    assert re.search(r'\[3/6\] .* done in', second)
+    for number in (1, 2, 3):
+        assert re.search(rf'\[{number}/7\] .* done before', second)
+    assert re.search(r'\[4/7\] .* done in', second)
 
 
 def test_summary_has_the_promised_form(interrupted):

@@ -1,0 +1,50 @@
+# PCT before stage one, small: MMPose's heatmaps teach the backbone to find
+# joints. The classifier keeps this backbone frozen, the mesh network starts
+# from it.
+_base_ = [
+    '../_base_/short_runtime.py',
+    '../_base_/datasets/synthetic_body_small.py',
+    '../_base_/models/res18_small.py',
+]
+
+codec = dict(
+    type='MSRAHeatmap', input_size=(96, 96), heatmap_size=(12, 12), sigma=1)
+
+model = dict(
+    type='TopdownPoseEstimator',
+    data_preprocessor={{_base_.data_preprocessor}},
+    backbone={{_base_.backbone}},
+    head=dict(
+        type='HeatmapHead',
+        in_channels=256,
+        out_channels=17,
+        deconv_out_channels=(64, 64),
+        deconv_kernel_sizes=(4, 4),
+        loss=dict(type='KeypointMSELoss', use_target_weight=True),
+        decoder=codec),
+    test_cfg=dict(flip_test=False))
+
+train_pipeline = [
+    dict(type='GetBBoxCenterScale', padding=1.25),
+    dict(
+        type='RandomBBoxTransform',
+        shift_factor=0.05,
+        shift_prob=1.0,
+        scale_factor=(0.85, 1.15),
+        scale_prob=1.0,
+        rotate_factor=30.0,
+        rotate_prob=0.6),
+    dict(type='MeshFlip', prob=0.5),
+    dict(type='MeshAffine', input_size=(96, 96)),
+    dict(type='GenerateTarget', encoder=codec),
+    dict(type='PackMeshInputs'),
+]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+
+optim_wrapper = dict(optimizer=dict(lr=2e-3))
+train_cfg = dict(max_epochs=4)
+val_evaluator = [
+    dict(type='EPE'),
+    dict(type='PCKAccuracy', thr=0.05, norm_item='bbox')
+]
+test_evaluator = val_evaluator
