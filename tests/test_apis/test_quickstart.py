@@ -26,7 +26,13 @@ def _start(repo_root, work_dir, *options):
                             cwd=repo_root,
                             stdout=subprocess.PIPE,
                             stderr=subprocess.STDOUT,
-                            text=True)
+                            text=True,
+                            preexec_fn=_hear_interrupts)
+
+
+def _hear_interrupts():
+    # Shells start background jobs with SIGINT ignored, and children inherit.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _finish(process):

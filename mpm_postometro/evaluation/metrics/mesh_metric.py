@@ -179,8 +179,10 @@ class MeshMetric(BaseMetric):
         if self.dump is not None:
             self._write(results)
         metrics = self._mean(results)
-        metrics['persons'] = sum(r['has_mpjpe'] > 0 for r in results)
-        metrics['persons_mesh'] = sum(r['has_mpvpe'] > 0 for r in results)
+        # float: MMEngine's JSON files leave integers out
+        metrics['persons'] = float(sum(r['has_mpjpe'] > 0 for r in results))
+        metrics['persons_mesh'] = float(
+            sum(r['has_mpvpe'] > 0 for r in results))
         for low, high in zip(self.bins, self.bins[1:]):
             last = high == self.bins[-1]
             inside = [
@@ -193,7 +195,7 @@ class MeshMetric(BaseMetric):
             for key, value in self._mean(inside).items():
                 if any(r[f'has_{key}'] for r in inside):
                     metrics[f'{key}_{name}'] = value
-            metrics[f'persons_{name}'] = len(inside)
+            metrics[f'persons_{name}'] = float(len(inside))
         if math.isnan(metrics['mpjpe']) and metrics['persons']:
             MMLogger.get_current_instance().warning(
                 'MeshMetric: some predictions are not finite')
