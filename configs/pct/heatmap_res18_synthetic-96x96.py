@@ -25,17 +25,7 @@ model = dict(
     test_cfg=dict(flip_test=False))
 
 train_pipeline = [
-    dict(type='GetBBoxCenterScale', padding=1.25),
-    dict(
-        type='RandomBBoxTransform',
-        shift_factor=0.05,
-        shift_prob=1.0,
-        scale_factor=(0.85, 1.15),
-        scale_prob=1.0,
-        rotate_factor=30.0,
-        rotate_prob=0.6),
-    dict(type='MeshFlip', prob=0.5),
-    dict(type='MeshAffine', input_size=(96, 96)),
+    *_base_.train_pipeline[:-1],
     dict(type='GenerateTarget', encoder=codec),
     dict(type='PackMeshInputs'),
 ]
