@@ -19,6 +19,11 @@ def parse_args():
     parser.add_argument(
         '--seed', type=int, default=0, help='seed of the trainings')
     parser.add_argument(
+        '--images',
+        type=int,
+        help='number of training images: ten times the images, ten times the '
+        'time (default: what the configs say)')
+    parser.add_argument(
         '--setup-seconds',
         type=float,
         default=0.0,
@@ -33,6 +38,7 @@ def main():
             work_dir=args.work_dir,
             smoke=args.smoke,
             seed=args.seed,
+            images=args.images,
             setup_seconds=args.setup_seconds).run()
     except KeyboardInterrupt:
         print(

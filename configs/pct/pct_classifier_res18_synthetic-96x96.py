@@ -10,7 +10,9 @@ _base_ = [
 
 model = {{_base_.classifier}}
 
+train_dataloader = dict(batch_size=32)
 train_cfg = dict(max_epochs=3)
+optim_wrapper = dict(optimizer=dict(lr=2e-3))
 
 val_evaluator = [
     dict(type='EPE'),

@@ -11,13 +11,13 @@ _base_ = [
 model = dict(
     type='MeshEstimator',
     data_preprocessor={{_base_.data_preprocessor}},
-    backbone={{_base_.backbone}},
+    backbone={{_base_.frozen_backbone}},
     pose_branch={{_base_.classifier}},
     pose_branch_checkpoint=None,
     body=dict(path=None),
     head=dict(
         type='PostoMETROHead',
-        in_channels=256,
+        in_channels={{_base_.feat_channels}},
         token_dim=64,
         num_tokens=34,
         hidden_dims=(64, 32),
@@ -31,6 +31,7 @@ model = dict(
         camera_init_scale=0.9))
 
 train_cfg = dict(max_epochs=2)
+optim_wrapper = dict(optimizer=dict(lr=4e-3))
 
 val_evaluator = dict(type='MeshMetric')
 test_evaluator = val_evaluator

@@ -34,7 +34,10 @@ from mmengine.runner import Runner
 
 from .progress import ProgressLine, TrainProgressHook, format_seconds
 
-METRICS = ('mpjpe', 'pa_mpjpe', 'mpvpe')
+#: What is measured -> how it is called.
+METRICS = dict(mpjpe='MPJPE', pa_mpjpe='PA-MPJPE', mpvpe='MPVPE')
+#: The networks that are compared, by the name of their stage.
+COMPARED = dict(image_only='image only', postometro='PostoMETRO')
 
 
 class Stage(NamedTuple):
@@ -51,17 +54,17 @@ class Stage(NamedTuple):
 
 
 STAGES = (
-    Stage('data', 'render', None, 50),
-    Stage('heatmap', 'heatmaps', 'pct/heatmap_res18_synthetic-96x96.py', 180),
+    Stage('data', 'render', None, 65),
+    Stage('heatmap', 'heatmaps', 'pct/heatmap_res18_synthetic-96x96.py', 260),
     Stage('tokenizer', 'tokenizer', 'pct/pct_tokenizer_synthetic-96x96.py',
-          70),
+          57),
     Stage('classifier', 'classifier',
-          'pct/pct_classifier_res18_synthetic-96x96.py', 110),
+          'pct/pct_classifier_res18_synthetic-96x96.py', 80),
     Stage('image_only', 'image only',
-          'postometro/image-only_res18_synthetic-96x96.py', 140),
+          'postometro/image-only_res18_synthetic-96x96.py', 115),
     Stage('postometro', 'PostoMETRO',
-          'postometro/postometro_res18_synthetic-96x96.py', 180),
-    Stage('evaluation', 'evaluation', None, 25),
+          'postometro/postometro_res18_synthetic-96x96.py', 130),
+    Stage('evaluation', 'evaluation', None, 20),
 )
 
 # What `--smoke` changes: the same stages, a few steps each.
@@ -94,6 +97,13 @@ def find_configs() -> str:
         'run from a checkout, or install the package normally')
 
 
+def available_cores() -> int:
+    """Cores that this process may use, which may be fewer than there are."""
+    if hasattr(os, 'sched_getaffinity'):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def write_json(path: str, content) -> None:
     """Write JSON so that a reader sees the old file or the new, whole."""
     partial = f'{path}.partial'
@@ -117,6 +127,9 @@ class QuickStart:
         work_dir (str): Everything is written below this folder.
         smoke (bool): A few steps of everything, to see that it runs.
         seed (int): Seed of the trainings. The data set keeps its own.
+        images (int, optional): Number of training images. A longer run: ten
+            times the images take about ten times the time, since the number
+            of epochs stays. Defaults to what the configs say.
         setup_seconds (float): What the set-up of the environment took; it is
             part of ``seconds`` in the summary.
     """
@@ -125,10 +138,14 @@ class QuickStart:
                  work_dir: str = 'work_dirs/quickstart',
                  smoke: bool = False,
                  seed: int = 0,
+                 images: Optional[int] = None,
                  setup_seconds: float = 0.0) -> None:
+        if images is not None and images < 1:
+            raise ValueError(f'images must be at least 1, got {images}')
         self.work_dir = osp.abspath(work_dir)
         self.smoke = smoke
         self.seed = seed
+        self.images = images
         self.setup_seconds = setup_seconds
         self.progress = ProgressLine()
         self.config_dir = find_configs()
@@ -140,7 +157,7 @@ class QuickStart:
     def run(self) -> dict:
         """Run what is not done yet and return the summary."""
         init_default_scope('mmpose')
-        torch.set_num_threads(os.cpu_count() or 1)
+        torch.set_num_threads(available_cores())
         # Adam's squares of tiny gradients would slow a CPU down.
         torch.set_flush_denormal(True)
         self.progress.say(
@@ -265,6 +282,8 @@ class QuickStart:
             options.update(SMOKE)
             options['test_dataloader.dataset.length'] = SMOKE_TEST_IMAGES
             options['test_dataloader.batch_size'] = 8
+        if self.images is not None:
+            options['train_dataloader.dataset.length'] = self.images
         cfg.merge_from_dict(options)
         return cfg
 
@@ -337,7 +356,7 @@ class QuickStart:
                     self._report(count / total, f'{count}/{total} images')
 
                 dataset.build_cache(
-                    num_workers=os.cpu_count() or 1, progress=report)
+                    num_workers=available_cores(), progress=report)
                 before += dataset_cfg.length
         return dict(images=total)
 
@@ -347,10 +366,8 @@ class QuickStart:
         say('')
         say(f'On {summary["images"]} held-out images (mm, and the ratio to '
             'the best constant prediction):')
-        say(f'  {"":<22}{"MPJPE":>14}{"PA-MPJPE":>14}{"MPVPE":>14}')
-        for name, title in (('constant', 'best constant'),
-                            ('image_only', 'image only'), ('postometro',
-                                                           'PostoMETRO')):
+        say(f'  {"":<22}' + ''.join(f'{m:>14}' for m in METRICS.values()))
+        for name, title in dict(constant='best constant', **COMPARED).items():
             cells = []
             for metric in METRICS:
                 value = summary[name][metric]

@@ -1,13 +1,16 @@
 # Copyright (c) The mpm_postometro authors. All rights reserved.
 """The last stage of the quick start: test on held-out images, and show."""
+import glob
 import os.path as osp
 import re
 from typing import Callable, Dict, List, NamedTuple
 
+import cv2
 import numpy as np
 import torch
 from mmengine.dataset import pseudo_collate
 from mmengine.runner import Runner
+from mmpose.registry import DATASETS
 
 from mpm_postometro.bodies import BodyModel, load_body
 from mpm_postometro.evaluation.baselines import constant_baselines
@@ -15,9 +18,8 @@ from mpm_postometro.visualization import (Curve, Image, Stage, Summary, Table,
                                           ViewerMesh, overlay_weak_perspective,
                                           read_scalars, render_view,
                                           stack_panels, write_report)
+from .quickstart import COMPARED, METRICS, STAGES, write_json
 
-METRICS = dict(mpjpe='MPJPE', pa_mpjpe='PA-MPJPE', mpvpe='MPVPE')
-MODELS = dict(image_only='image only', postometro='PostoMETRO')
 NUM_PICTURES = 8
 NUM_MESHES = 4
 
@@ -46,12 +48,11 @@ def evaluate_and_report(quickstart, report: Callable) -> dict:
     Returns:
         dict: The summary, as in ``summary.json``.
     """
-    from .quickstart import STAGES, write_json
     stages = {stage.name: stage for stage in STAGES}
     tested: Dict[str, Tested] = {}
     with quickstart.quiet('evaluation'):
-        for number, name in enumerate(MODELS):
-            report(0.3 * number, f'testing {MODELS[name]}')
+        for number, name in enumerate(COMPARED):
+            report(0.3 * number, f'testing {COMPARED[name]}')
             tested[name] = _test(quickstart, stages[name])
         report(0.6, 'measuring the constants')
         dataset = tested['postometro'].dataset
@@ -63,7 +64,7 @@ def evaluate_and_report(quickstart, report: Callable) -> dict:
         images, meshes = _pictures(tested, body)
 
     summary = dict(constant={key: constant[key] for key in METRICS})
-    for name in MODELS:
+    for name in COMPARED:
         metrics = tested[name].metrics
         summary[name] = {key: metrics[f'mesh/{key}'] for key in METRICS}
     times = quickstart.times()
@@ -105,7 +106,6 @@ def _test(quickstart, stage) -> Tested:
 
 
 def _train_dataset(quickstart, stage):
-    from mmpose.registry import DATASETS
     return DATASETS.build(quickstart.config(stage).train_dataloader.dataset)
 
 
@@ -124,7 +124,7 @@ def _headline(summary: dict) -> dict:
 
 def _result_table(summary: dict) -> Table:
     rows = []
-    for name, title in dict(constant='best constant', **MODELS).items():
+    for name, title in dict(constant='best constant', **COMPARED).items():
         row = [title]
         for key in METRICS:
             row += [
@@ -156,12 +156,12 @@ def _occlusion_table(tested: Dict[str, Tested]) -> Table:
         for key in ('mpjpe', 'pa_mpjpe'):
             row += [
                 tested[model].metrics.get(f'mesh/{key}_occ_{name}')
-                for model in MODELS
+                for model in COMPARED
             ]
         rows.append(row)
     header = ['hidden part of the person', 'images']
     for key in ('mpjpe', 'pa_mpjpe'):
-        header += [f'{METRICS[key]}, {title}' for title in MODELS.values()]
+        header += [f'{METRICS[key]}, {title}' for title in COMPARED.values()]
     return Table('By occlusion (mm)', header, rows)
 
 
@@ -182,7 +182,6 @@ def _stages(quickstart, times: Dict[str, float]) -> List[Stage]:
 
 
 def _curves(quickstart) -> List[Curve]:
-    from .quickstart import STAGES
     curves, validation = [], {}
     for stage in STAGES:
         if not stage.config:
@@ -207,7 +206,6 @@ def _curves(quickstart) -> List[Curve]:
 
 def _all_scalars(folder: str) -> dict:
     """The curves of a stage; a resumed one logs into several folders."""
-    import glob
     merged: Dict[str, dict] = {}
     pattern = osp.join(folder, '*', 'vis_data', 'scalars.json')
     for path in sorted(glob.glob(pattern)):
@@ -245,7 +243,7 @@ def _pictures(tested: Dict[str, Tested], body: BodyModel):
         panels = [large]
         panels.append(overlay_weak_perspective(large, truth, faces, camera))
         predictions = {}
-        for name in MODELS:
+        for name in COMPARED:
             pred = outputs[name][i].pred_instances
             vertices = pred.vertices[0].numpy()
             predictions[name] = vertices
@@ -262,7 +260,7 @@ def _pictures(tested: Dict[str, Tested], body: BodyModel):
             meshes += [
                 ViewerMesh('ground truth', truth, faces, caption,
                            (150, 160, 170)),
-                *(ViewerMesh(MODELS[name], predictions[name], faces, caption,
+                *(ViewerMesh(COMPARED[name], predictions[name], faces, caption,
                              color)
                   for name, color in (('image_only', (222, 158, 84)),
                                       ('postometro', (84, 140, 214)))),
@@ -282,7 +280,6 @@ def _spread_over_occlusion(dataset, count: int) -> List[int]:
 
 
 def _enlarge(crop: np.ndarray, size: int = 256) -> np.ndarray:
-    import cv2
     return cv2.resize(crop, (size, size), interpolation=cv2.INTER_CUBIC)
 
 
