@@ -63,6 +63,17 @@ print(digest.hexdigest())
 PY
 }
 
+up_to_date() {
+    [ -s "$STAMP" ] && supported "$VENV/bin/python" &&
+        [ "$(cat "$STAMP")" = "$(fingerprint)" ]
+}
+
+# `venv` links the interpreter first and brings pip last: a folder without a
+# pip that runs was left half made (or its interpreter is gone).
+complete() {
+    "$VENV/bin/python" -m pip --version >/dev/null 2>&1
+}
+
 with_progress() { # label command...: output to the log, time on the screen
     local label=$1 start=$SECONDS pid status=0 every=15
     shift
@@ -91,27 +102,26 @@ with_progress() { # label command...: output to the log, time on the screen
     echo "$label: done in $((SECONDS - start)) s"
 }
 
-if [ -e "$VENV" ] && [ -n "$(version_of "$VENV/bin/python")" ]; then
-    if ! supported "$VENV/bin/python"; then
-        echo "$VENV holds Python $(version_of "$VENV/bin/python"); this" \
-            "project is tested with Python $SUPPORTED. Remove the folder and" \
-            "run this again." >&2
-        exit 1
+if up_to_date; then
+    exit 0
+fi
+if ! complete; then
+    if [ -e "$VENV" ]; then
+        echo "$VENV is half made: its pip does not run"
     fi
-else
-    # None yet, or one whose interpreter is gone or that was left half made.
     python=$(find_python)
     echo "Making $VENV with $python"
     "$python" -m venv --clear "$VENV"
-fi
-
-wanted=$(fingerprint)
-if [ "$(cat "$STAMP" 2>/dev/null)" = "$wanted" ]; then
-    exit 0
+elif ! supported "$VENV/bin/python"; then
+    echo "$VENV holds Python $(version_of "$VENV/bin/python"); this" \
+        "project is tested with Python $SUPPORTED. Remove the folder and" \
+        "run this again." >&2
+    exit 1
 fi
 
 # The stamp goes first and comes back last: a set-up that was interrupted is
 # run again.
+wanted=$(fingerprint)
 rm -f "$STAMP"
 : >"$LOG"
 export PIP_DISABLE_PIP_VERSION_CHECK=1
