@@ -63,6 +63,7 @@ model = dict(
 train_dataloader = dict(batch_size=12)
 val_evaluator = dict(type='MeshMetric')
 test_evaluator = val_evaluator
+default_hooks = dict(visualization=dict(type='MeshVisualizationHook'))
 
 train_cfg = dict(by_epoch=True, max_epochs=30, val_interval=1)
 optim_wrapper = dict(

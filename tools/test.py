@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 
 import mpm_postometro  # noqa: F401  (registers modules, mends imports)
 from mpm_postometro.compat import init_cpu_distributed
+from mpm_postometro.visualization import check_picture_files
 
 METRIC_FILES = ('.json', '.yaml', '.yml', '.pkl', '.pickle')
 
@@ -39,16 +40,14 @@ def parse_args(argv=None):
         'and without white space')
     parser.add_argument(
         '--show-dir',
-        help='directory where the visualization images will be saved')
+        help='directory of drawn predictions, below that of this run in the '
+        'work directory unless absolute')
     parser.add_argument(
         '--show',
         action='store_true',
         help='display the prediction results in a window')
     parser.add_argument(
-        '--interval',
-        type=int,
-        default=1,
-        help='visualize per interval samples')
+        '--interval', type=int, default=1, help='draw one in this many')
     parser.add_argument(
         '--wait-time',
         type=float,
@@ -119,7 +118,12 @@ def merge_args(cfg, args):
                              f'"accuracy", got "{kind}" in {args.config}')
         if not hook.get('metric'):
             hook.metric = (
-                cfg.model.head.loss if kind == 'loss' else cfg.test_evaluator)
+                cfg.model.get('head', {}).get('loss')
+                if kind == 'loss' else cfg.test_evaluator)
+        if not hook.metric:
+            raise ValueError('--badcase needs model.head.loss or '
+                             'default_hooks.badcase.metric in '
+                             f'{args.config}')
 
     if args.dump is not None:
         evaluators = cfg.test_evaluator
@@ -132,6 +136,7 @@ def merge_args(cfg, args):
 
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)
+    check_picture_files(cfg, 'test_dataloader')
     return cfg
 
 

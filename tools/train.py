@@ -9,6 +9,7 @@ from mmengine.runner import Runner
 
 import mpm_postometro  # noqa: F401  (registers modules, mends imports)
 from mpm_postometro.compat import init_cpu_distributed
+from mpm_postometro.visualization import check_picture_files
 
 
 def parse_args(argv=None):
@@ -38,16 +39,14 @@ def parse_args(argv=None):
         "config's auto_scale_lr.base_batch_size")
     parser.add_argument(
         '--show-dir',
-        help='directory where the visualization images will be saved')
+        help='directory of drawn predictions, below that of this run in the '
+        'work directory unless absolute')
     parser.add_argument(
         '--show',
         action='store_true',
         help='display the prediction results in a window')
     parser.add_argument(
-        '--interval',
-        type=int,
-        default=1,
-        help='visualize per interval samples')
+        '--interval', type=int, default=1, help='draw one in this many')
     parser.add_argument(
         '--wait-time',
         type=float,
@@ -114,7 +113,7 @@ def merge_args(cfg, args):
         if 'visualization' not in hooks:
             raise ValueError(
                 '--show and --show-dir need default_hooks=dict(visualization='
-                f'dict(type="PoseVisualizationHook")) in {args.config}')
+                f'dict(type="MeshVisualizationHook")) in {args.config}')
         hooks.visualization.update(
             enable=True,
             show=args.show,
@@ -125,6 +124,7 @@ def merge_args(cfg, args):
 
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)
+    check_picture_files(cfg, 'val_dataloader')
     return cfg
 
 

@@ -35,3 +35,4 @@ optim_wrapper = dict(optimizer=dict(lr=4e-3))
 
 val_evaluator = dict(type='MeshMetric')
 test_evaluator = val_evaluator
+default_hooks = dict(visualization=dict(type='MeshVisualizationHook'))
