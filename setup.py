@@ -63,8 +63,8 @@ class BuildWithMim(build_py):
 setup(
     name=PACKAGE,
     version=read_version(),
-    description='PostoMETRO, pose tokens and masked pose modelling: 3D human '
-    'meshes and poses from images and sequences, in MMPose',
+    description='PCT and PostoMETRO in MMPose: pose tokens, and 3D human '
+    'meshes from images',
     long_description=read_readme(),
     long_description_content_type='text/markdown',
     author='The mpm_postometro authors',
@@ -72,7 +72,8 @@ setup(
     keywords='computer vision, human pose estimation, human mesh recovery',
     packages=find_packages(include=[PACKAGE, f'{PACKAGE}.*']),
     package_data={'': ['assets/*']},
-    python_requires='>=3.10',
+    # What is tested; tools/setup_env.sh refuses others too.
+    python_requires='>=3.11,<3.12',
     # MMPose is not among the requirements: its own ones cannot be installed
     # without the stand-in for chumpy (see docs/install.md).
     install_requires=read_requirements('runtime'),
@@ -84,7 +85,7 @@ setup(
     classifiers=[
         'Development Status :: 3 - Alpha',
         'License :: OSI Approved :: Apache Software License',
-        'Operating System :: OS Independent',
+        'Operating System :: POSIX :: Linux',
         'Programming Language :: Python :: 3.11',
         'Topic :: Scientific/Engineering :: Artificial Intelligence',
     ],

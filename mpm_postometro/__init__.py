@@ -1,5 +1,5 @@
 # Copyright (c) The mpm_postometro authors. All rights reserved.
-"""Pose tokens, meshes and masked pose modelling for MMPose."""
+"""PCT and PostoMETRO for MMPose: pose tokens and 3D human meshes."""
 from . import compat
 
 compat.apply()

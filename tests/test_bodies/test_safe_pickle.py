@@ -167,7 +167,7 @@ def test_a_command_in_an_npz_object_array_is_refused(tmp_path):
 SNEAKY = dict(
     builtin_eval=b"c__builtin__\neval\n(S'1'\ntR.",
     numpy_load=b"cnumpy\nload\n(S'x'\ntR.",
-    numpy_runstring=b"cnumpy.testing._private.utils\nrunstring\n"
+    numpy_runstring=b'cnumpy.testing._private.utils\nrunstring\n'
     b"(S'1'\n(dtR.",
     attribute_chain=b'\x80\x04\x8c\x05numpy\x8c\x0fndarray.__class__\x93.',
     inst=b"(S'x'\nios\nsystem\n.",
