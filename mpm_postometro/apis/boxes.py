@@ -88,16 +88,21 @@ class BoxFile:
     Args:
         path (str): Where they come from, for messages.
         by_id (dict): Image id -> boxes.
-        ids (dict, optional): File name -> image id. None if the file does
-            not say (detection results): then the id is the number in the
-            file's name, as in COCO.
+        ids (list, optional): File name and image id of every picture. None
+            if the file does not say (detection results): then the id is the
+            number in the file's name, as in COCO.
     """
 
     def __init__(self, path: str, by_id: Dict[int, Boxes],
-                 ids: Optional[Dict[str, int]]) -> None:
+                 ids: Optional[List[Tuple[str, int]]]) -> None:
         self.path = path
         self.by_id = by_id
-        self.ids = ids
+        self.named: Optional[Dict[str, List[Tuple[str, int]]]] = None
+        if ids is not None:
+            self.named = {}
+            for file_name, image_id in ids:
+                self.named.setdefault(Path(file_name).name, []).append(
+                    (file_name, image_id))
 
     def boxes_of(self, image: Union[str, Path]) -> Boxes:
         """Boxes of a picture; none if the file has none for it.
@@ -108,13 +113,22 @@ class BoxFile:
         Raises:
             ValueError: If the picture cannot be told from its name.
         """
+        return self.by_id.get(self.image_id(image), parse_boxes([]))
+
+    def image_id(self, image: Union[str, Path]) -> int:
+        """Id of a picture, by its name without folders.
+
+        Where several pictures of the file have that name, their folders
+        decide.
+
+        Args:
+            image (str | Path): The picture's file.
+
+        Raises:
+            ValueError: If the picture cannot be told from its name.
+        """
         image = Path(image)
-        if self.ids is not None:
-            if image.name not in self.ids:
-                raise ValueError(f'{self.path}: "images" has no file_name '
-                                 f'{image.name!r}')
-            key = self.ids[image.name]
-        else:
+        if self.named is None:
             # COCO_val2014_000000000785.jpg, 000000000785.jpg
             digits = image.stem.rsplit('_', 1)[-1]
             if not digits.isdigit():
@@ -122,8 +136,23 @@ class BoxFile:
                     f'{self.path} holds detection results by image_id, and '
                     f'the name {image.name!r} does not end in one; give a '
                     'COCO file with "images" or plain boxes')
-            key = int(digits)
-        return self.by_id.get(key, parse_boxes([]))
+            return int(digits)
+        found = self.named.get(image.name, [])
+        if not found:
+            raise ValueError(f'{self.path}: "images" has no file_name '
+                             f'{image.name!r}')
+        if len(found) == 1:
+            return found[0][1]
+        parts = image.absolute().parts
+        same = [
+            image_id for name, image_id in found
+            if parts[-len(Path(name).parts):] == Path(name).parts
+        ]
+        if len(same) == 1:
+            return same[0]
+        names = ', '.join(repr(name) for name, _ in found)
+        raise ValueError(f'{self.path}: "images" has {names}; {str(image)!r} '
+                         'may be any of them')
 
 
 def _entry(path: str, where: str, item, keys: Sequence[str]) -> Tuple:
@@ -173,15 +202,15 @@ def read_coco_boxes(path: Union[str, Path],
     except ValueError as error:
         raise ValueError(f'{name} is not JSON: {error}') from error
 
-    ids: Optional[Dict[str, int]] = None
+    ids: Optional[List[Tuple[str, int]]] = None
     if isinstance(content, dict):
         images, entries = _entry(name, 'the file', content,
                                  ['images', 'annotations'])
-        ids = {}
+        ids = []
         for index, item in enumerate(images):
             image_id, file_name = _entry(name, f'images[{index}]', item,
                                          ['id', 'file_name'])
-            ids[Path(file_name).name] = image_id
+            ids.append((file_name, image_id))
         kind, keys = 'annotations', ['image_id', 'bbox']
     elif isinstance(content, list):
         entries = content

@@ -66,6 +66,26 @@ def test_coco_annotations(tmp_path):
         boxes.boxes_of('c.jpg')
 
 
+def test_equal_names_in_several_folders(tmp_path):
+    content = _annotations()
+    content['images'] += [
+        dict(id=9, file_name='train/a.jpg'),
+        dict(id=10, file_name='d.jpg'),
+        dict(id=11, file_name='d.jpg')
+    ]
+    content['annotations'].append(dict(image_id=9, bbox=[1, 2, 3, 4]))
+    boxes = read_coco_boxes(_write(tmp_path, content))
+    # Enough of the path to tell: the right one; else both are named.
+    for folder, left in (('val', 10), ('/any/train', 1)):
+        np.testing.assert_array_equal(
+            boxes.boxes_of(f'{folder}/a.jpg').xyxy[:, 0], [left])
+    for name, pieces in (('a.jpg', "'val/a.jpg', 'train/a.jpg'"),
+                         ('test/a.jpg', "'val/a.jpg', 'train/a.jpg'"),
+                         ('d.jpg', "'d.jpg', 'd.jpg'")):
+        with pytest.raises(ValueError, match=f'boxes.json.*{pieces}.*any of'):
+            boxes.boxes_of(name)
+
+
 def test_coco_detections(tmp_path):
 
     def found(box, score, **kwargs):
