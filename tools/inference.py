@@ -1,6 +1,7 @@
 # Copyright (c) The mpm_postometro authors. All rights reserved.
 """Reconstruct the people in photos; see docs/inference.md."""
 import argparse
+import pickle
 import sys
 
 from mmengine.config import Config, DictAction
@@ -94,7 +95,7 @@ def main(argv=None) -> int:
             formats=args.format,
             viewer=args.viewer,
             show_progress=True)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, pickle.UnpicklingError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
     print(f'{len(output.people)} people in {output.num_images} images; '

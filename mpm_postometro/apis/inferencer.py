@@ -45,7 +45,8 @@ class Person:
         joints_3d (np.ndarray): (J, 3), metres, regressed from the mesh, in
             the same frame.
         keypoints (np.ndarray): (J, 2), the joints in pixels of the picture.
-        keypoint_scores (np.ndarray): (J, ).
+        keypoint_scores (np.ndarray): (J, ), as the model gives them; 1 for
+            all of MeshEstimator's.
         camera (np.ndarray): (3, ), weak camera ``(s, tx, ty)`` of the crop:
             crop coordinates in [-1, 1] are ``s * (X_xy + t)``.
         crop_center (np.ndarray): (2, ), pixels of the picture.
@@ -120,8 +121,10 @@ class MeshInferencer:
 
     Raises:
         FileNotFoundError: If config or checkpoint is missing.
-        ValueError: If the config has no test pipeline or the checkpoint
-            belongs to another model.
+        pickle.UnpicklingError: If the checkpoint is damaged or would need
+            more than tensors to be read.
+        ValueError: If the config is not that of a mesh estimator with a test
+            pipeline, or the checkpoint belongs to another model.
     """
 
     def __init__(self,
@@ -143,6 +146,10 @@ class MeshInferencer:
         init_default_scope(config.get('default_scope', 'mmpose'))
         self.pipeline = Compose(find_test_pipeline(config))
         self.model = load_model(config, checkpoint).to(self.device).eval()
+        if not hasattr(self.model, 'body'):
+            raise ValueError(
+                f'{config.filename}: expected a config of a mesh estimator, '
+                f'got {type(self.model).__name__}, which predicts no mesh')
         # What transforms may ask for; heads flip by it in flip tests.
         self.dataset_meta = parse_pose_metainfo(metainfo('coco17'))
 
@@ -340,10 +347,13 @@ def _match_boxes(bboxes, sources, images, bbox_format: str) -> List:
     """One entry a picture: boxes, a file to ask, or None (whole picture).
 
     Raises:
-        ValueError: If there are not as many lists of boxes as pictures.
+        ValueError: If there are not as many lists of boxes as pictures, or
+            two pictures are the same one to the file.
     """
     if isinstance(bboxes, (str, Path)):
         bboxes = read_coco_boxes(bboxes)
+    if isinstance(bboxes, BoxFile):
+        _check_names(bboxes, sources)
     if bboxes is None or isinstance(bboxes, BoxFile):
         return [bboxes] * len(sources)
     if not isinstance(images, (list, tuple)) and len(sources) == 1:
@@ -357,6 +367,21 @@ def _match_boxes(bboxes, sources, images, bbox_format: str) -> List:
         None if item is None else parse_boxes(item, bbox_format)
         for item in bboxes
     ]
+
+
+def _check_names(boxes: BoxFile, sources) -> None:
+    """No two files may get the boxes of one picture."""
+    taken: Dict[int, Path] = {}
+    for name, _ in sources:
+        try:
+            image_id = boxes.image_id(name)
+        except ValueError:
+            continue  # reported with its picture, and the others are done
+        path = Path(name).absolute()
+        if taken.setdefault(image_id, path) != path:
+            raise ValueError(
+                f'{boxes.path} cannot tell {taken[image_id]} from {path}: '
+                'both have the name of one picture; do them one by one')
 
 
 def _unique_stems(sources) -> List[str]:

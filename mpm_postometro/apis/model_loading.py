@@ -60,7 +60,9 @@ def load_model(
 
     Raises:
         FileNotFoundError: If there is no such checkpoint.
-        ValueError: If the checkpoint belongs to another model.
+        pickle.UnpicklingError: If it is damaged, or would need more than
+            tensors to be read.
+        ValueError: If it belongs to another model, or holds no weights.
     """
     model_config = Config(dict(model=config.model)).model  # a copy
     if checkpoint is not None:
@@ -73,7 +75,11 @@ def load_model(
         model.init_weights()
         return model
     content = load_checkpoint_file(str(checkpoint), map_location='cpu')
-    state = content.get('state_dict', content)
+    state = content.get('state_dict', content) if isinstance(content,
+                                                             dict) else content
+    if not isinstance(state, dict):
+        raise ValueError(f'{checkpoint}: expected a dict of weights, got '
+                         f'{type(state).__name__}')
     state = {
         key[7:] if key.startswith('module.') else key: value
         for key, value in state.items()

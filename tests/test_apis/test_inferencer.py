@@ -1,5 +1,7 @@
 # Copyright (c) The mpm_postometro authors. All rights reserved.
 import importlib.util
+import json
+import re
 
 import cv2
 import numpy as np
@@ -214,6 +216,13 @@ def test_wrong_arguments(inferencer, photos, tmp_path, known_config):
         MeshInferencer(tmp_path / 'none.py')
     with pytest.raises(FileNotFoundError, match='none.pth'):
         MeshInferencer(known_config, tmp_path / 'none.pth')
+    twin = tmp_path / 'twin' / 'a.jpg'
+    coco = tmp_path / 'coco.json'
+    coco.write_text(
+        json.dumps(
+            dict(images=[dict(id=1, file_name='a.jpg')], annotations=[])))
+    with pytest.raises(ValueError, match=f'{files[0]} from {twin}'):
+        inferencer([files[0], str(twin)], coco)
     bare = Config.fromfile(known_config)
     bare.pop('test_dataloader')
     with pytest.raises(ValueError, match='test_dataloader'):
@@ -272,13 +281,23 @@ def test_real_photo_with_its_annotated_and_detected_boxes(
         np.testing.assert_allclose(person.bbox, box, atol=.01)
 
 
-def test_a_real_network(repo_root, photos, tmp_path):
-    config = Config.fromfile(repo_root / 'configs' / 'postometro' /
-                             'image-only_res18_synthetic-96x96.py')
-    model = MODELS.build(config.model)
-    path = tmp_path / 'weights.pth'
+@pytest.fixture(scope='module')
+def small_configs(repo_root):
+    return repo_root / 'configs'
+
+
+def _save_untrained(config_file, path):
+    """Checkpoint of a config's model as it is built."""
+    model = MODELS.build(Config.fromfile(config_file).model)
     torch.save(dict(state_dict=model.state_dict(), meta=dict()), path)
-    inferencer = MeshInferencer(config, path, 'cpu')
+    return path
+
+
+def test_a_real_network(small_configs, photos, tmp_path):
+    config = (
+        small_configs / 'postometro' / 'image-only_res18_synthetic-96x96.py')
+    weights = _save_untrained(config, tmp_path / 'weights.pth')
+    inferencer = MeshInferencer(config, weights, 'cpu')
     output = inferencer(str(photos / 'a.jpg'), [BOX], tmp_path / 'out')
     (person, ) = output.people
     half = person.crop_scale / 2
@@ -286,3 +305,125 @@ def test_a_real_network(repo_root, photos, tmp_path):
         person.joints_3d[:, :2] + person.camera[1:])
     np.testing.assert_allclose(person.keypoints, expected, atol=.01)
     assert len(output.files) == 4
+
+
+@pytest.mark.parametrize('flag', ['--coco-json', '--det-json'])
+def test_command_on_a_real_photo_among_damaged_ones(inference_main,
+                                                    small_configs, data_dir,
+                                                    tmp_path, capsys, flag):
+    """The small network, a real photo and its box; what fails is named."""
+    config = small_configs / 'postometro/postometro_res18_synthetic-96x96.py'
+    weights = _save_untrained(config, tmp_path / 'weights.pth')
+    photo = data_dir / 'photos' / '000000000785.jpg'
+    cut, copy = tmp_path / '999.jpg', tmp_path / '1000.jpg'
+    copy.write_bytes(photo.read_bytes())
+    cut.write_bytes(photo.read_bytes()[:photo.stat().st_size // 2])
+    files = [photo, cut, copy]
+
+    content = json.loads(
+        (data_dir / 'photos' / 'test_coco.json').read_text(encoding='utf-8'))
+    (real, ) = (
+        item['bbox'] for item in content['annotations']
+        if item['image_id'] == 785)
+    other, outside = [20, 40, 200, 300], [700, 10, 50, 90]
+    boxes = [
+        dict(image_id=int(file.stem), category_id=1, bbox=box, score=score)
+        for file, box, score in ((photo, real, .9), (photo, outside, .8),
+                                 (cut, real, .9), (copy, real,
+                                                   .9), (copy, other, .8))
+    ]
+    if flag == '--coco-json':
+        content['annotations'] = boxes
+        content['images'] = [
+            dict(id=int(file.stem), file_name=file.name) for file in files
+        ]
+    boxes_file = tmp_path / 'boxes.json'
+    boxes_file.write_text(
+        json.dumps(content if flag == '--coco-json' else boxes))
+
+    out = tmp_path / 'out'
+    code = inference_main([
+        *map(str, files), '--config',
+        str(config), '--checkpoint',
+        str(weights), '--device', 'cpu', '--out-dir',
+        str(out), flag,
+        str(boxes_file), '--viewer', '--batch-size', '2'
+    ])
+    text = capsys.readouterr()
+    assert code == 1
+    assert '3 people in 2 images; 12 files' in text.out
+    assert text.err.splitlines()[-3] == '2 could not be done:'
+    outside_line, cut_line = text.err.splitlines()[-2:]
+    assert f'{photo}: box 1 [700.0, 10.0, 750.0, 100.0]' in outside_line
+    assert 'outside the image, which is 640 x 425' in outside_line
+    assert f'{cut}: damaged image' in cut_line
+    assert {
+        path.name
+        for path in out.iterdir()
+    } == {
+        f'{stem}{end}'
+        for stem, people in ((photo.stem, 1), (copy.stem, 2))
+        for end in [
+            '.npz', '.html', '_overlay.png', *(f'_person{i}.{kind}'
+                                               for i in range(people)
+                                               for kind in ('obj', 'glb'))
+        ]
+    }
+    with np.load(out / '1000.npz') as twice, np.load(
+            out / f'{photo.stem}.npz') as once:
+        np.testing.assert_allclose(
+            twice['bboxes'],
+            [[280.79, 44.73, 499.49, 391.41], [20, 40, 220, 340]],
+            atol=.01)
+        # The same person, alone or beside another.
+        np.testing.assert_allclose(
+            once['vertices'][0], twice['vertices'][0], atol=1e-5)
+        assert np.isfinite(once['vertices']).all()
+
+
+@pytest.mark.parametrize('damage, message', [
+    ('cut', 'damaged'),
+    ('text', 'refused|damaged'),
+    ('code', 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'),
+    ('tensor', 'expected a dict of weights, got Tensor'),
+])
+def test_command_with_an_unusable_checkpoint(inference_main, known_config,
+                                             photos, tmp_path, capsys, damage,
+                                             message):
+    path = tmp_path / 'weights.pth'
+    content = dict(state_dict=dict(weight=torch.ones(3)))
+    if damage == 'code':
+        content['extra'] = Config  # any class that a pickle may not name
+    torch.save(torch.ones(3) if damage == 'tensor' else content, path)
+    if damage == 'cut':
+        path.write_bytes(path.read_bytes()[:path.stat().st_size // 2])
+    elif damage == 'text':
+        path.write_text('version https://git-lfs.github.com/spec/v1')
+    code = inference_main([
+        str(photos / 'a.jpg'), '--config',
+        str(known_config), '--checkpoint',
+        str(path), '--out-dir',
+        str(tmp_path / 'out')
+    ])
+    (line, ) = capsys.readouterr().err.splitlines()
+    assert code == 1
+    assert re.fullmatch(f'error: {path}: .*({message}).*', line)
+
+
+@pytest.mark.parametrize('name', [
+    'pct_tokenizer_synthetic-96x96', 'pct_classifier_res18_synthetic-96x96',
+    'heatmap_res18_synthetic-96x96'
+])
+def test_a_config_without_a_mesh_is_named(inference_main, small_configs,
+                                          photos, tmp_path, capsys, name):
+    config = small_configs / 'pct' / f'{name}.py'
+    code = inference_main([
+        str(photos / 'a.jpg'), '--config',
+        str(config), '--out-dir',
+        str(tmp_path / 'out')
+    ])
+    assert code == 1
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert re.fullmatch(
+        f'error: {config}: expected a config of a mesh estimator, got '
+        '(Topdown|Tokenizer).*', line)
