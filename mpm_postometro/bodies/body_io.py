@@ -30,17 +30,19 @@ REGRESSOR_FILES = {
     "beside the model file, or pass regressors={'h36m17': PATH}",
     'coco17':
     'Put J_regressor_coco.npy (Pose2Mesh) or J_regressor_extra.npy '
-    '(MeshTransformer) beside the model file, or pass '
+    '(MeshTransformer, 14 rows) beside the model file, or pass '
     "regressors={'coco17': PATH}",
     'j24':
-    'Put J_regressor_extra.npy (published with MeshTransformer) beside the '
-    "model file, or pass regressors={'extra': PATH}",
+    "Put MeshTransformer's J_regressor_extra.npy (14 rows; SPIN's of that "
+    'name has 9 and will not do) beside the model file, or pass '
+    "regressors={'extra': PATH}",
 }
 _REGRESSOR_PATTERNS = {
     'h36m17': ('J_regressor_h36m_correct.npy', 'J_regressor_h36m*.npy'),
     'coco17': ('J_regressor_coco.npy', 'J_regressor_coco*.npy'),
     'extra': ('J_regressor_extra.npy', ),
 }
+_EXTRA_ROWS = 14
 # Rows of SMPL's 24 joints followed by the 14 extra ones that make up J24.
 _J24_ROWS = (8, 5, 29, 30, 4, 7, 21, 19, 17, 16, 18, 20, 31, 32, 33, 34, 35,
              36, 37, 24, 26, 25, 28, 27)
@@ -350,7 +352,12 @@ def _companions(
         # Pose2Mesh's file has COCO's 17 rows first; more may follow.
         found['coco17'] = found['coco17'][:SKELETONS['coco17'].num_joints]
     extra = found.pop('extra', None)
-    if extra is not None and len(extra) >= 14:
+    if 'extra' in given and len(extra) < _EXTRA_ROWS:
+        raise ValueError(f"regressor 'extra' must have {_EXTRA_ROWS} rows "
+                         "(MeshTransformer's; SPIN's has 9), got "
+                         f'{extra.shape}')
+    # SPIN's may lie beside a model: no fault unless it is wanted.
+    if extra is not None and len(extra) >= _EXTRA_ROWS:
         stacked = np.concatenate([data.regressors['smpl24'], extra])
         found['j24'] = stacked[list(_J24_ROWS)]
         found.setdefault('coco17', found['j24'][joint_mapping('j24',

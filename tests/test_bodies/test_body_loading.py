@@ -161,6 +161,21 @@ def test_extra_regressor_gives_j24_and_coco17(folder, smpl_arrays):
     np.testing.assert_allclose(body.joint_regressor('coco17'), made[:17])
 
 
+def test_a_short_extra_regressor(folder, tmp_path):
+    """SPIN's file has the name of MeshTransformer's, but 9 rows."""
+    short = np.zeros((9, V))
+    np.save(tmp_path / 'mine.npy', short)
+    for given in (short, tmp_path / 'mine.npy'):
+        with pytest.raises(ValueError, match=r"'extra'.*14 rows.*\(9, 120\)"):
+            load_body(folder, regressors=dict(extra=given))
+    # Beside a model it does no harm until it would be needed.
+    np.save(folder / 'J_regressor_extra.npy', short)
+    body = load_body(folder)
+    for name in ('j24', 'coco17'):
+        with pytest.raises(ValueError, match='J_regressor_extra.npy.*14 rows'):
+            body.joint_regressor(name)
+
+
 def test_smpl_regressors_never_reach_the_open_body(tmp_path, monkeypatch):
     data = tmp_path / 'cwd/data/body_models'
     data.mkdir(parents=True)
