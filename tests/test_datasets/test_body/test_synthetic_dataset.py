@@ -141,6 +141,27 @@ def test_progress_bar(tmp_path, capsys):
     assert capsys.readouterr().out == ''
 
 
+def test_real_motion_gives_the_poses(data_dir):
+    file = data_dir / 'cmu_mocap' / 'cmu_mocap_val.npz'
+    dataset = SyntheticBodyDataset(
+        length=16, image_size=SIZE, split='val', motion_file=file)
+    with np.load(file) as arrays:
+        frames = arrays['pose'][:, 1:].reshape(-1, 69)
+    upright = 0
+    for item in (dataset[i] for i in range(len(dataset))):
+        # A frame of the file, but for a perturbation of 3 degrees.
+        away = frames - item['body_pose'].reshape(1, 69)
+        assert np.degrees(np.sqrt((away**2).mean(1).min())) < 4.5
+        assert item['img'].std() > 5
+        joints = item['joints_3d'][0]
+        assert .7 < np.ptp(joints, axis=0).max() < 2.1  # metres
+        pixels = joints @ item['intrinsics'][0].T
+        np.testing.assert_allclose(
+            pixels[:, :2] / pixels[:, 2:], item['joints_2d'][0], atol=.01)
+        upright += joints[13, 1] < joints[[0, 5], 1].min()  # head, ankles
+    assert upright >= 14  # they walk, run and dance
+
+
 def test_errors(tmp_path):
     with pytest.raises(ValueError, match='length'):
         SyntheticBodyDataset(length=0)
