@@ -11,6 +11,7 @@ _base_ = [
 ]
 
 model = dict(
+    body={{_base_.body}},
     backbone=dict(
         type='HRNet',
         extra=dict(
@@ -61,7 +62,7 @@ model = dict(
     head=dict(in_channels=384))
 
 train_dataloader = dict(batch_size=12)
-val_evaluator = dict(type='MeshMetric')
+val_evaluator = dict(type='MeshMetric', body={{_base_.body}})
 test_evaluator = val_evaluator
 default_hooks = dict(visualization=dict(type='MeshVisualizationHook'))
 

@@ -14,7 +14,7 @@ model = dict(
     backbone={{_base_.frozen_backbone}},
     pose_branch={{_base_.classifier}},
     pose_branch_checkpoint=None,
-    body=dict(path=None),
+    body={{_base_.body}},
     head=dict(
         type='PostoMETROHead',
         in_channels={{_base_.feat_channels}},
@@ -33,6 +33,6 @@ model = dict(
 train_cfg = dict(max_epochs=2)
 optim_wrapper = dict(optimizer=dict(lr=4e-3))
 
-val_evaluator = dict(type='MeshMetric')
+val_evaluator = dict(type='MeshMetric', body={{_base_.body}})
 test_evaluator = val_evaluator
 default_hooks = dict(visualization=dict(type='MeshVisualizationHook'))

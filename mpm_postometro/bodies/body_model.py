@@ -12,11 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from .body_io import REGRESSOR_FILES, BodyData
+from .identity import body_identity
 from .mesh_levels import MeshLevels
 from .rotations import axis_angle_to_matrix
-from .skeletons import joint_mapping
+from .skeletons import SKELETONS, joint_mapping
 
 __all__ = ['BodyModel', 'BodyOutput']
+
+# As a list, it keeps the axis of joints.
+_PELVIS = [SKELETONS['h36m17'].index('pelvis')]
 
 
 class BodyOutput(NamedTuple):
@@ -45,6 +49,8 @@ class BodyModel(nn.Module):
 
     Attributes:
         name (str): e.g. 'open_body', 'smpl_neutral'.
+        identity (str): Name and fingerprint of the geometry, the same for
+            any dtype and device. See :func:`body_identity`.
         num_vertices (int): V.
         num_joints (int): J of the kinematic tree.
         num_betas (int): S.
@@ -67,6 +73,7 @@ class BodyModel(nn.Module):
                              f'coefficients, num_betas={num_betas} wanted')
         self.name = data.name
         self.source = data.source
+        self.identity = body_identity(data)
         self.num_vertices, self.num_joints = data.weights.shape
         self.num_betas = num_betas
         self.parents: Tuple[int, ...] = tuple(int(p) for p in data.parents)
@@ -303,6 +310,17 @@ class BodyModel(nn.Module):
                              f'{tuple(vertices.shape)}')
         with torch.autocast(vertices.device.type, enabled=False):
             return regressor @ vertices.to(regressor.dtype)
+
+    def pelvis(self, vertices: Tensor) -> Tensor:
+        """Where meshes have their origin: the Human3.6M pelvis.
+
+        Args:
+            vertices (Tensor): (..., V, 3), metres.
+
+        Returns:
+            Tensor: (..., 1, 3), in the dtype of the module.
+        """
+        return self.regress_joints(vertices, 'h36m17')[..., _PELVIS, :]
 
     def extra_repr(self) -> str:
         """str: One line for print()."""

@@ -8,7 +8,7 @@ METRO's list), ``head`` its joint 10 and ``head_top`` the LSP crown.
 from dataclasses import dataclass
 from typing import Dict, List, Tuple, Union
 
-__all__ = ['Skeleton', 'SKELETONS', 'joint_mapping', 'metainfo']
+__all__ = ['J14_HIPS', 'Skeleton', 'SKELETONS', 'joint_mapping', 'metainfo']
 
 
 @dataclass(frozen=True)
@@ -224,6 +224,9 @@ SKELETONS: Dict[str, Skeleton] = {
     s.name: s
     for s in (_SMPL24, _J24, _J14, _H36M17, _H36M16, _COCO17)
 }
+
+#: tuple[int]: The joints of J14 whose mean METRO takes for the pelvis.
+J14_HIPS = (_J14.index('right_hip'), _J14.index('left_hip'))
 
 # Joints of SMPL's tree that share a name but not the place: its pelvis lies
 # above the hip line, its neck and head are the joints below the neck's

@@ -7,8 +7,9 @@ from torch import Tensor
 
 from mpm_postometro.bodies import BodyModel
 from mpm_postometro.bodies.rotations import axis_angle_to_matrix
+from mpm_postometro.bodies.skeletons import J14_HIPS
 from . import functional
-from .protocols import HIPS, joint_errors, mesh_error, mesh_root
+from .protocols import joint_errors, mesh_error
 
 _KEYS = ('betas', 'body_pose', 'global_orient')
 
@@ -90,9 +91,9 @@ def constant_baselines(train_parameters: Mapping,
     """
     vertex_sum, joints = 0., []
     for vertices, j14 in _chunks(train_parameters, body, chunk_size):
-        vertices = vertices - mesh_root(vertices, body)
+        vertices = vertices - body.pelvis(vertices)
         vertex_sum = vertex_sum + vertices.sum(0, dtype=torch.float64)
-        joints.append(functional.centre(j14, HIPS))
+        joints.append(functional.centre(j14, J14_HIPS))
     joints = torch.cat(joints)
     mean_vertices = (vertex_sum / len(joints)).to(joints)
     mean_joints = joints.mean(0, dtype=torch.float64).to(joints)

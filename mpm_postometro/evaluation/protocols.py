@@ -9,22 +9,11 @@ from typing import Dict, Optional
 import torch
 from torch import Tensor
 
-from mpm_postometro.bodies import SKELETONS, BodyModel
+from mpm_postometro.bodies import BodyModel
+from mpm_postometro.bodies.skeletons import J14_HIPS
 from . import functional
 
-J14 = SKELETONS['j14']
-H36M17 = SKELETONS['h36m17']
-
-#: tuple[int]: Joints of J14 whose mean is the origin for METRO's MPJPE.
-HIPS = (J14.index('right_hip'), J14.index('left_hip'))
-
 PROTOCOLS = ('metro', 'spin')
-
-
-def mesh_root(vertices: Tensor, body: BodyModel) -> Tensor:
-    """The Human3.6M pelvis of each mesh, (B, V, 3) -> (B, 1, 3)."""
-    root = H36M17.index('pelvis')
-    return body.regress_joints(vertices, 'h36m17')[:, root:root + 1]
 
 
 def joint_errors(pred: Tensor,
@@ -42,8 +31,8 @@ def joint_errors(pred: Tensor,
     """
     return dict(
         mpjpe=functional.mpjpe(
-            functional.centre(pred, HIPS), functional.centre(target, HIPS),
-            weights),
+            functional.centre(pred, J14_HIPS),
+            functional.centre(target, J14_HIPS), weights),
         pa_mpjpe=functional.pa_mpjpe(pred, target, weights))
 
 
@@ -59,5 +48,5 @@ def mesh_error(pred: Tensor, target: Tensor, body: BodyModel) -> Tensor:
     Returns:
         Tensor: (B,), metres.
     """
-    return functional.mpvpe(pred - mesh_root(pred, body),
-                            target - mesh_root(target, body))
+    return functional.mpvpe(pred - body.pelvis(pred),
+                            target - body.pelvis(target))

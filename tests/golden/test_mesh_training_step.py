@@ -24,6 +24,7 @@ def test_training_step(path):
 
     body = SimpleNamespace(
         regress_joints=regress_joints,
+        pelvis=lambda vertices: regress_joints(vertices, 'h36m17')[:, :1],
         levels=SimpleNamespace(faces=lambda level: golden['in/faces']))
     loss = MeshLoss(
         vertices=100,

@@ -1,4 +1,5 @@
 # Copyright (c) The mpm_postometro authors. All rights reserved.
+import dataclasses
 import math
 import os
 
@@ -11,7 +12,8 @@ from mmengine.structures import InstanceData
 from mmpose.registry import METRICS
 from mmpose.structures import PoseDataSample
 
-from mpm_postometro.bodies import load_body
+from mpm_postometro.bodies import BodyModel, load_body
+from mpm_postometro.bodies.body_io import read_body
 from mpm_postometro.evaluation import MeshMetric
 
 PERSONS = 7
@@ -291,3 +293,18 @@ def test_errors_name_the_field(body):
     sample.pred_instances.vertices = torch.zeros(1, 10, 3)
     with pytest.raises(ValueError, match='10, 3'):
         metric.process(None, [sample.to_dict()])
+
+
+@pytest.mark.parametrize('key', ['pred_body', 'label_body'])
+def test_another_body_of_the_same_size_is_refused(body, key):
+    data = read_body(None)
+    other = BodyModel(
+        dataclasses.replace(data, v_template=1.1 * data.v_template))
+    sample = make_samples(body)[0]
+    sample.set_metainfo({key: body.identity})
+    MeshMetric(body).process(None, [sample.to_dict()])
+    for form in (sample, sample.to_dict()):
+        with pytest.raises(ValueError) as error:
+            MeshMetric(other).process(None, [form])
+        assert body.identity in str(error.value)
+        assert other.identity in str(error.value)

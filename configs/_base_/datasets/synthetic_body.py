@@ -1,5 +1,7 @@
 # The built-in data set: rendered people, no download and no licence needed.
 # Configs that inherit this file override `input_size` where they must.
+_base_ = ['../body.py']
+
 dataset_type = 'SyntheticBodyDataset'
 input_size = (256, 256)
 cache_dir = None
@@ -14,13 +16,13 @@ train_pipeline = [
         scale_prob=1.0,
         rotate_factor=30.0,
         rotate_prob=0.6),
-    dict(type='MeshAffine', input_size=input_size),
+    dict(type='MeshAffine', input_size=input_size, body={{_base_.body}}),
     dict(type='ChannelGain', low=0.6, high=1.4),
     dict(type='PackMeshInputs'),
 ]
 test_pipeline = [
     dict(type='GetBBoxCenterScale', padding=1.25),
-    dict(type='MeshAffine', input_size=input_size),
+    dict(type='MeshAffine', input_size=input_size, body={{_base_.body}}),
     dict(type='PackMeshInputs'),
 ]
 
@@ -36,6 +38,7 @@ train_dataloader = dict(
         seed=0,
         image_size=input_size[0],
         cache_dir=cache_dir,
+        body={{_base_.body}},
         pipeline=train_pipeline))
 val_dataloader = dict(
     batch_size=32,
@@ -50,6 +53,7 @@ val_dataloader = dict(
         seed=0,
         image_size=input_size[0],
         cache_dir=cache_dir,
+        body={{_base_.body}},
         pipeline=test_pipeline,
         test_mode=True))
 test_dataloader = val_dataloader

@@ -2,6 +2,8 @@
 # to train on in minutes on two cores. Rendered once into `cache_dir`, then
 # read from there. No augmentation but the flip: a few epochs see too little to
 # overfit, and more people (`length`) serve better than moved ones.
+_base_ = ['../body.py']
+
 dataset_type = 'SyntheticBodyDataset'
 input_size = (96, 96)
 cache_dir = 'data/synthetic_body_small'
@@ -9,12 +11,12 @@ cache_dir = 'data/synthetic_body_small'
 train_pipeline = [
     dict(type='GetBBoxCenterScale', padding=1.25),
     dict(type='MeshFlip', prob=0.5),
-    dict(type='MeshAffine', input_size=input_size),
+    dict(type='MeshAffine', input_size=input_size, body={{_base_.body}}),
     dict(type='PackMeshInputs'),
 ]
 test_pipeline = [
     dict(type='GetBBoxCenterScale', padding=1.25),
-    dict(type='MeshAffine', input_size=input_size),
+    dict(type='MeshAffine', input_size=input_size, body={{_base_.body}}),
     dict(type='PackMeshInputs'),
 ]
 
@@ -30,6 +32,7 @@ train_dataloader = dict(
         seed=0,
         image_size=128,
         cache_dir=cache_dir,
+        body={{_base_.body}},
         pipeline=train_pipeline))
 val_dataloader = dict(
     batch_size=50,
@@ -44,6 +47,7 @@ val_dataloader = dict(
         seed=0,
         image_size=128,
         cache_dir=cache_dir,
+        body={{_base_.body}},
         pipeline=test_pipeline,
         test_mode=True))
 test_dataloader = dict(
@@ -59,5 +63,6 @@ test_dataloader = dict(
         seed=0,
         image_size=128,
         cache_dir=cache_dir,
+        body={{_base_.body}},
         pipeline=test_pipeline,
         test_mode=True))

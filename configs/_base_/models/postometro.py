@@ -1,5 +1,5 @@
 # The published mesh network on any backbone; configs that inherit this file
-# name the backbone and the width of its last map.
+# name the backbone, the width of its last map and the body.
 model = dict(
     type='MeshEstimator',
     data_preprocessor=dict(
@@ -7,9 +7,6 @@ model = dict(
         mean=[123.675, 116.28, 103.53],
         std=[58.395, 57.12, 57.375],
         bgr_to_rgb=True),
-    # None: the built-in body. A SMPL file takes its place without any other
-    # change (docs/body.md).
-    body=dict(path=None),
     head=dict(
         type='PostoMETROHead',
         in_channels=2048,

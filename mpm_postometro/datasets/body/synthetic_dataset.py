@@ -14,6 +14,7 @@ from mmengine.utils import ProgressBar
 from mmpose.datasets.datasets.utils import parse_pose_metainfo
 from mmpose.registry import DATASETS
 
+from mpm_postometro.bodies import body_identity
 from mpm_postometro.bodies.skeletons import metainfo as skeleton_metainfo
 from ..synthesis.cache import SHARD_SIZE, ShardCache
 from ..synthesis.generator import ItemGenerator
@@ -105,6 +106,7 @@ class SyntheticBodyDataset(BaseDataset):
             motion_file=motion_file,
             supersample=supersample,
             body=body)
+        self.label_body = body_identity(self.generator.body.data)
         self.cache: Optional[ShardCache] = None
         if cache_dir is not None:
             folder = Path(cache_dir) / (
@@ -154,6 +156,7 @@ class SyntheticBodyDataset(BaseDataset):
             id=index,
             img_id=index,
             category_id=1,
+            label_body=self.label_body,
             iscrowd=0,
             img_path=f'{self.generator.split}/{index:08d}',
             img_shape=(size, size),

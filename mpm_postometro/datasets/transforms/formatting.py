@@ -45,7 +45,7 @@ class PackMeshInputs(PackPoseInputs):
         tree (str): Skeleton of ``body_pose``, whose root is not in it.
         num_betas (int): Number of shape coefficients.
         meta_keys (Sequence[str], optional): As in ``PackPoseInputs``, whose
-            default and ``warp_mat`` is ours.
+            default with ``warp_mat`` and ``label_body`` is ours.
         pack_transformed (bool): As in ``PackPoseInputs``.
     """
 
@@ -78,8 +78,9 @@ class PackMeshInputs(PackPoseInputs):
                  meta_keys: Sequence[str] = None,
                  pack_transformed: bool = False) -> None:
         super().__init__(pack_transformed=pack_transformed)
-        self.meta_keys = (*self.meta_keys,
-                          'warp_mat') if meta_keys is None else meta_keys
+        if meta_keys is None:
+            meta_keys = (*self.meta_keys, 'warp_mat', 'label_body')
+        self.meta_keys = meta_keys
         k = SKELETONS[keypoints].num_joints
         j = SKELETONS[joints].num_joints
         # points, their weights, shape of the points

@@ -70,9 +70,10 @@ class _RestRoot:
     @torch.no_grad()
     def _measure(self, num_betas: int) -> None:
         body = self.body
-        if body is None or isinstance(body, str):
+        if body is None or isinstance(body, (str, dict)):
             from mpm_postometro.bodies import load_body
-            body = load_body(body, num_betas=num_betas)
+            arguments = body if isinstance(body, dict) else dict(path=body)
+            body = load_body(**{**arguments, 'num_betas': num_betas})
         reference = next(b for b in body.buffers() if b.is_floating_point())
         num_joints = len(body.parents)
         betas = torch.eye(num_betas + 1, num_betas)
@@ -132,9 +133,10 @@ class MeshAffine(BaseTransform):
     Args:
         input_size (Tuple[int, int]): Size of the network input, [w, h].
         use_udp (bool): Unbiased data processing, as in ``TopdownAffine``.
-        body (str | BodyModel, optional): The body that ``transl`` belongs
-            to: a file, or None for the built-in one. Only its root joint is
-            used, and only where ``transl`` turns.
+        body (str | dict | BodyModel, optional): The body that ``transl``
+            belongs to: a file, arguments of ``load_body``, or None for the
+            built-in one. Only its root joint is used, and only where
+            ``transl`` turns.
     """
 
     def __init__(self,

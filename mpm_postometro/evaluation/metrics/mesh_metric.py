@@ -11,10 +11,11 @@ from mmengine.logging import MMLogger
 from mmpose.registry import METRICS
 from torch import Tensor
 
-from mpm_postometro.bodies import BodyModel, load_body
+from mpm_postometro.bodies import BodyModel, check_same_body, load_body
+from mpm_postometro.bodies.skeletons import J14_HIPS
 from mpm_postometro.evaluation import functional
-from mpm_postometro.evaluation.protocols import (HIPS, PROTOCOLS, joint_errors,
-                                                 mesh_error, mesh_root)
+from mpm_postometro.evaluation.protocols import (PROTOCOLS, joint_errors,
+                                                 mesh_error)
 
 # Least number of joints that pins a rotation down.
 _MIN_JOINTS_TO_ALIGN = 3
@@ -34,7 +35,8 @@ class MeshMetric(BaseMetric):
     (1, V, 3). From ``gt_instance_labels``: ``joints_3d``,
     ``joints_3d_weights``, ``has_joints_3d``, ``global_orient``, ``body_pose``,
     ``betas`` and ``has_smpl``; from ``gt_instances``: ``occlusion``
-    (optional).
+    (optional). From the meta information, where it is known: ``pred_body``
+    and ``label_body``, the identity of the body of predictions and labels.
 
     Persons without 3D joints are left out of MPJPE and PA-MPJPE, persons
     without body parameters out of MPVPE, joints of weight 0 out of a person's
@@ -106,11 +108,16 @@ class MeshMetric(BaseMetric):
 
         Raises:
             KeyError: If a sample lacks a field.
-            ValueError: If predictions have another number of vertices than
-                the body.
+            ValueError: If predictions or labels belong to another body than
+                the metric's; the error names both.
         """
         if not data_samples:
             return
+        for sample in data_samples:
+            for key, whose in (('pred_body', 'predictions have'),
+                               ('label_body', 'labels have')):
+                check_same_body(self.body.identity, _meta(sample, key),
+                                'MeshMetric', whose)
         vertices = _gather(data_samples, 'pred_instances', 'vertices')
         if vertices.shape[1:] != (self.body.num_vertices, 3):
             raise ValueError(
@@ -146,9 +153,9 @@ class MeshMetric(BaseMetric):
         has_mesh = labels['has_smpl'].flatten() > 0
         if self.protocol == 'spin':
             joints = self.body.regress_joints(vertices, 'j14')
-            joints = joints - mesh_root(vertices, self.body)
+            joints = joints - self.body.pelvis(vertices)
             target = self.body.regress_joints(true_vertices, 'j14')
-            target = target - mesh_root(true_vertices, self.body)
+            target = target - self.body.pelvis(true_vertices)
             errors = dict(
                 mpjpe=functional.mpjpe(joints, target),
                 pa_mpjpe=functional.pa_mpjpe(joints, target))
@@ -158,7 +165,7 @@ class MeshMetric(BaseMetric):
             errors = joint_errors(
                 joints.to(labels['joints_3d']), labels['joints_3d'], weights)
             has_labels = labels['has_joints_3d'].flatten() > 0
-            has_joints = has_labels & weights[:, list(HIPS)].all(1)
+            has_joints = has_labels & weights[:, list(J14_HIPS)].all(1)
             has_aligned = has_labels & (weights.sum(1) >= _MIN_JOINTS_TO_ALIGN)
         errors['mpvpe'] = mesh_error(vertices, true_vertices, self.body)
         # flags beside the values: a NaN that the network made must be seen

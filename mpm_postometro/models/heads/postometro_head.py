@@ -320,8 +320,7 @@ def frontal_template(body: nn.Module, num_joints: int) -> Tensor:
         like.new_zeros(1, body.num_betas),
         like.new_zeros(1,
                        len(body.parents) - 1, 3), global_orient).vertices
-    pelvis = body.regress_joints(vertices, 'h36m17')[:, :1]
-    vertices = vertices - pelvis
+    vertices = vertices - body.pelvis(vertices)
     joints = body.regress_joints(vertices, 'j14')
     if joints.shape[1] != num_joints:
         raise ValueError('template_init knows the J14 joints only, but the '

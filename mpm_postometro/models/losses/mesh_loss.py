@@ -7,8 +7,9 @@ from mmpose.registry import MODELS
 from torch import Tensor, nn
 
 from mpm_postometro.bodies.cameras import weak_perspective_project
-from .mesh_losses import (J14_HIPS, edge_length_losses, joint_2d_loss,
-                          joint_3d_loss, normal_loss, vertex_loss)
+from mpm_postometro.bodies.skeletons import J14_HIPS
+from .mesh_losses import (edge_length_losses, joint_2d_loss, joint_3d_loss,
+                          normal_loss, vertex_loss)
 
 __all__ = ['MeshLoss', 'MeshTargets']
 
@@ -76,7 +77,7 @@ class MeshLoss(nn.Module):
                  edges: float = 0.,
                  edge_lengths: float = 0.,
                  normals: float = 0.,
-                 root: Sequence[int] = tuple(J14_HIPS),
+                 root: Sequence[int] = J14_HIPS,
                  reduction: str = 'mean') -> None:
         super().__init__()
         if not any(vertex_levels):
@@ -117,7 +118,7 @@ class MeshLoss(nn.Module):
             those of edges and normals where they have weight.
         """
         fine = prediction.vertices[-1]
-        pelvis = body.regress_joints(fine, 'h36m17')[:, :1]
+        pelvis = body.pelvis(fine)
         meshes = [level - pelvis for level in prediction.vertices]
         mesh_joints = body.regress_joints(meshes[-1], 'j14')
         root = list(self.root)

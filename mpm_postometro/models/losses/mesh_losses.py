@@ -26,13 +26,7 @@ from typing import Optional, Sequence, Tuple
 import torch
 from torch import Tensor
 
-from mpm_postometro.bodies.skeletons import SKELETONS
-
 REDUCTIONS = ('mean', 'sum_xyz')
-
-#: tuple[int]: The joints of J14 whose mean METRO takes for the pelvis.
-J14_HIPS = tuple(SKELETONS['j14'].index(name)
-                 for name in ('right_hip', 'left_hip'))
 
 
 def _full_precision(x: Tensor) -> Tensor:

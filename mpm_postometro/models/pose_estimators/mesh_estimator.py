@@ -5,6 +5,7 @@ from typing import Dict, Optional, Tuple, Union
 import numpy as np
 import torch
 import torch.nn.functional as F
+from mmengine.logging import MMLogger
 from mmengine.structures import InstanceData
 from mmpose.models.pose_estimators.base import BasePoseEstimator
 from mmpose.registry import MODELS
@@ -12,7 +13,7 @@ from mmpose.utils.typing import (ConfigType, OptConfigType, OptMultiConfig,
                                  OptSampleList, SampleList)
 from torch import Tensor, nn
 
-from mpm_postometro.bodies import load_body
+from mpm_postometro.bodies import check_same_body, load_body
 from mpm_postometro.bodies.cameras import (crop_to_pixels, pixels_to_crop,
                                            weak_perspective_project)
 from mpm_postometro.compat import load_checkpoint_file
@@ -42,7 +43,7 @@ class MeshEstimator(BasePoseEstimator):
             where the head uses no image tokens.
         head (dict): :class:`PostoMETROHead`. It gets the body from here.
         body (dict): Arguments of :func:`load_body`. Defaults to the built-in
-            body.
+            body. Data sets, ``MeshAffine`` and ``MeshMetric`` need the same.
         pose_branch (dict, optional): Config of the pose branch.
         pose_branch_checkpoint (str, optional): Weights of the pose branch,
             the checkpoint of its own training. Read when weights are
@@ -62,8 +63,8 @@ class MeshEstimator(BasePoseEstimator):
         metainfo (dict, optional): As in MMPose.
 
     Raises:
-        ValueError: If the head wants pose tokens and there is no pose branch,
-            or the other way round; if ``token_source`` is unknown.
+        ValueError: If the head wants pose tokens and there is no pose branch;
+            if ``token_source`` is unknown.
     """
 
     TOKEN_SOURCES = ('logits', 'ground_truth')
@@ -120,10 +121,38 @@ class MeshEstimator(BasePoseEstimator):
                     'not guided by image features (guide_ratio=0)')
 
     def init_weights(self) -> None:
-        """Initialise the network; read the frozen pose branch."""
+        """Initialise the network; read the frozen pose branch.
+
+        Warns of frozen parts that nothing gives weights to: they would stay
+        random for the whole training.
+        """
         super().init_weights()
         if self.pose_branch is not None and self.pose_branch_checkpoint:
             _load_pose_branch(self.pose_branch, self.pose_branch_checkpoint)
+        self._warn_of_random_parts()
+
+    def _warn_of_random_parts(self) -> None:
+        if _is_pretrained(self):
+            return
+        wanted = []
+        branch = self.pose_branch
+        if not (branch is None or self.pose_branch_checkpoint
+                or _is_pretrained(branch)):
+            # true joints need the tokenizer only
+            true_tokens = self.token_source == 'ground_truth'
+            if not (true_tokens and branch.head.tokenizer_checkpoint):
+                wanted.append('the pose branch (set '
+                              'model.pose_branch_checkpoint to the checkpoint '
+                              'of the classifier)')
+        parameters = list(self.backbone.parameters())
+        if parameters and not any(p.requires_grad for p in parameters) \
+                and not _is_pretrained(self.backbone):
+            wanted.append('the backbone (set model.backbone.init_cfg to '
+                          "dict(type='Pretrained', checkpoint=...))")
+        if wanted:
+            MMLogger.get_current_instance().warning(
+                f'MeshEstimator: {" and ".join(wanted)} is frozen and has '
+                'random weights, unless load_from or resume bring others')
 
     def train(self, mode: bool = True) -> 'MeshEstimator':
         """Set the mode of all but the pose branch, which stays in eval."""
@@ -149,6 +178,10 @@ class MeshEstimator(BasePoseEstimator):
         Returns:
             PoseTokens | None: None where the head takes no pose tokens. The
             logits of ground-truth tokens are None.
+
+        Raises:
+            ValueError: If tokens come from the ground truth and a sample has
+                no labelled keypoint.
         """
         if self.pose_branch is None:
             return None
@@ -159,9 +192,16 @@ class MeshEstimator(BasePoseEstimator):
             raise ValueError("token_source='ground_truth' needs data samples "
                              'with keypoint labels')
         head = self.pose_branch.head
+        weights = _stack(data_samples, 'keypoint_weights', inputs)
+        for sample, labelled in zip(data_samples, (weights > 0).any(1)):
+            if not labelled:
+                raise ValueError(
+                    "token_source='ground_truth' needs keypoints, and sample "
+                    f"{sample.metainfo.get('id', '')} "
+                    f"({sample.metainfo.get('img_path', 'no path')}) has none "
+                    'of positive weight')
         codes = head.tokenize(
-            _stack(data_samples, 'keypoint_labels', inputs),
-            _stack(data_samples, 'keypoint_weights', inputs))
+            _stack(data_samples, 'keypoint_labels', inputs), weights)
         tokens = F.embedding(codes, head.tokenizer.codebook)
         confidence = torch.full_like(tokens[..., :1],
                                      self.ground_truth_confidence)
@@ -215,7 +255,14 @@ class MeshEstimator(BasePoseEstimator):
 
         Returns:
             MeshTargets: See there.
+
+        Raises:
+            ValueError: If the labels belong to another body.
         """
+        for sample in data_samples:
+            check_same_body(self.body.identity,
+                            sample.metainfo.get('label_body'), 'MeshEstimator',
+                            'labels have')
         labels = {
             key: _stack(data_samples, key, inputs)
             for key in ('betas', 'body_pose', 'global_orient', 'joints_2d',
@@ -224,7 +271,7 @@ class MeshEstimator(BasePoseEstimator):
         }
         fine = self.body(labels['betas'], labels['body_pose'],
                          labels['global_orient']).vertices
-        fine = fine - self.body.regress_joints(fine, 'h36m17')[:, :1]
+        fine = fine - self.body.pelvis(fine)
         needed = self.loss_module.levels_needed
         vertices = tuple(
             self.body.levels.downsample(fine, level=level) if need else None
@@ -255,12 +302,12 @@ class MeshEstimator(BasePoseEstimator):
             (1, V, 3)``, both in metres with the pelvis at the origin, and
             ``camera (1, 3)``, tensors on the device of the batch;
             ``keypoints (1, K, 2)`` in pixels of the original image and
-            ``keypoint_scores (1, K)``, numpy arrays.
+            ``keypoint_scores (1, K)``, numpy arrays. Their meta information
+            gets ``pred_body``, the identity of the body.
         """
         prediction = self._forward(inputs, data_samples)
         vertices = prediction.vertices[-1]
-        pelvis = self.body.regress_joints(vertices, 'h36m17')[:, :1]
-        vertices = vertices - pelvis
+        vertices = vertices - self.body.pelvis(vertices)
         joints = self.body.regress_joints(vertices, 'j14')
         crop = weak_perspective_project(joints, prediction.camera)
         size = inputs.shape[-1], inputs.shape[-2]
@@ -281,6 +328,7 @@ class MeshEstimator(BasePoseEstimator):
                 if key in given:
                     instances.set_field(given.get(key), key)
             sample.pred_instances = instances
+            sample.set_metainfo(dict(pred_body=self.body.identity))
         return data_samples
 
 
@@ -294,6 +342,14 @@ def _stack(data_samples: SampleList, key: str, like: Tensor) -> Tensor:
                 f"'{key}'; pack samples with PackMeshInputs")
         labels.append(torch.as_tensor(sample.gt_instance_labels[key]))
     return torch.cat(labels).to(like.device, torch.float32)
+
+
+def _is_pretrained(module: nn.Module) -> bool:
+    """Whether the init_cfg of a module reads a checkpoint."""
+    configs = getattr(module, 'init_cfg', None) or []
+    if isinstance(configs, dict):
+        configs = [configs]
+    return any(config.get('type') == 'Pretrained' for config in configs)
 
 
 def _crop_to_image(points: np.ndarray, metainfo: dict,

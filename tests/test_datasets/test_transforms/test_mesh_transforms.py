@@ -10,6 +10,7 @@ from mmpose.datasets.transforms import TopdownAffine
 from mmpose.registry import TRANSFORMS
 
 from mpm_postometro.bodies import load_body
+from mpm_postometro.bodies.body_io import OPEN_BODY
 from mpm_postometro.bodies.cameras import perspective_project
 from mpm_postometro.bodies.skeletons import SKELETONS
 from mpm_postometro.datasets.transforms import MeshAffine, MeshFlip
@@ -226,11 +227,20 @@ def vertices_of(body, sample):
                       for k in keys)).vertices.numpy()
 
 
-def test_body_turns_with_the_joints(body):
+@pytest.mark.parametrize('form', ['loaded', 'file', 'arguments'])
+def test_body_turns_with_the_joints(form, tmp_path):
     """Vertices of the turned parameters are the turned vertices."""
+    with np.load(OPEN_BODY) as file:
+        arrays = {key: file[key] for key in file.files}
+    # its root joint lies elsewhere than that of the built-in body
+    arrays['v_template'] = arrays['v_template'] + np.float32([0, .5, 0])
+    path = str(tmp_path / 'moved.npz')
+    np.savez(path, **arrays)
+    body = load_body(path)
+    given = dict(loaded=body, file=path, arguments=dict(path=path))[form]
     sample = make_sample(8, np.float32, rotation=50.)
     before = vertices_of(body, sample)
-    out = MeshAffine((128, 128), body=body)(sample)
+    out = MeshAffine((128, 128), body=given)(sample)
     angle = math.atan2(out['warp_mat'][1, 0], out['warp_mat'][0, 0])
     assert abs(abs(math.degrees(angle)) - 50) < 1e-3
     c, s = math.cos(angle), math.sin(angle)

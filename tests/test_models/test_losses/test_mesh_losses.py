@@ -2,11 +2,10 @@
 import pytest
 import torch
 
-from mpm_postometro.bodies import SKELETONS
-from mpm_postometro.models.losses import (J14_HIPS, edge_length_losses,
-                                          faces_to_edges, joint_2d_loss,
-                                          joint_3d_loss, normal_loss,
-                                          vertex_loss)
+from mpm_postometro.bodies.skeletons import J14_HIPS, SKELETONS
+from mpm_postometro.models.losses import (edge_length_losses, faces_to_edges,
+                                          joint_2d_loss, joint_3d_loss,
+                                          normal_loss, vertex_loss)
 
 FACES = torch.tensor([[0, 1, 2], [2, 1, 3], [3, 1, 4]])
 

@@ -4,11 +4,14 @@ import copy
 import numpy as np
 import pytest
 import torch
+from mmengine.logging import MMLogger
+from mmengine.runner import Runner
 from mmengine.structures import InstanceData
 from mmpose.registry import MODELS
 from mmpose.structures import PoseDataSample
 
 from mpm_postometro.bodies import load_body
+from mpm_postometro.compat import load_checkpoint_file
 
 B, SIZE = 3, 64
 BACKBONE = dict(type='ResNet', depth=18, base_channels=4, stem_channels=4)
@@ -269,23 +272,86 @@ def test_ground_truth_tokens(body):
     assert torch.equal(other.tokens[1:], tokens.tokens[1:])
     with pytest.raises(ValueError, match='data samples'):
         model.extract_pose_tokens(images())
+    data_samples[2].gt_instance_labels.keypoint_weights *= 0
+    with pytest.raises(ValueError, match='sample 2 .* has none'):
+        model.extract_pose_tokens(images(), data_samples)
 
 
-def test_checkpoint_holds_no_geometry(body):
+class Samples(torch.utils.data.Dataset):
+    """What the runner trains on: as many persons as a batch has."""
+
+    def __len__(self):
+        return B
+
+    def __getitem__(self, index):
+        return dict(inputs=images()[index], data_samples=samples()[index])
+
+
+def numbers_of(node, path='', seen=None):
+    """All tensors and arrays in an object, with where they are."""
+    seen = {} if seen is None else seen
+    if id(node) in seen:
+        return
+    seen[id(node)] = node
+    if isinstance(node, (torch.Tensor, np.ndarray)):
+        yield path, torch.as_tensor(node)
+    elif isinstance(node, dict):
+        for key, value in node.items():
+            yield from numbers_of(value, f'{path}.{key}', seen)
+    elif isinstance(node, (list, tuple)):
+        if node and all(type(value) in (int, float) for value in node):
+            yield path, torch.tensor(node)
+        for i, value in enumerate(node):
+            yield from numbers_of(value, f'{path}.{i}', seen)
+    elif hasattr(node, '__dict__'):  # e.g. log histories
+        yield from numbers_of(vars(node), path, seen)
+
+
+def test_checkpoint_file_holds_no_geometry(body, tmp_path):
+    """In no part of it, in whatever order of the numbers."""
     head = dict(HEAD, template_init=True, use_image_tokens=True)
-    state = build(body, head=head).state_dict()
-    sizes = {body.num_vertices, body.levels.sizes[1], len(body.faces)}
-    geometry = [
-        buffer.detach().flatten()
-        for _, buffer in body.named_buffers() if buffer.is_floating_point()
-    ] + [body.v_template.flatten()]
-    for name, value in state.items():
-        assert not sizes & set(value.shape), name
-        for array in geometry:
-            if value.numel() == array.numel() > 3:
-                assert not torch.equal(value.flatten().float(), array), name
-    assert any(name.startswith('pose_branch.') for name in state)
-    assert not any(name.startswith('body.') for name in state)
+    model = build(body, head=head, init_cfg=None)
+    runner = Runner(
+        model,
+        str(tmp_path),
+        train_dataloader=dict(
+            batch_size=B,
+            dataset=Samples(),
+            sampler=dict(type='DefaultSampler'),
+            collate_fn=dict(type='pseudo_collate')),
+        optim_wrapper=dict(optimizer=dict(type='AdamW', lr=1e-3)),
+        train_cfg=dict(by_epoch=True, max_epochs=1),
+        default_hooks=dict(checkpoint=dict(type='CheckpointHook')),
+        default_scope='mmpose',
+        experiment_name='checkpoint_holds_no_geometry')
+    runner.train()
+    content = load_checkpoint_file(str(tmp_path / 'epoch_1.pth'))
+    found = dict(numbers_of(content))
+    for part in ('state_dict.head', 'state_dict.pose_branch',
+                 'optimizer.state', 'message_hub.log_scalars'):
+        assert any(name.startswith(f'.{part}') for name in found), part
+
+    vertices = set(body.levels.sizes[:2]) | {len(body.faces)}
+    tensors = [
+        *body.buffers(), *body.levels.buffers(), model.head.template,
+        *(torch.tensor(step.data)
+          for step in (body.levels.upsample_matrix(1, 0),
+                       body.levels.upsample_matrix(2, 1)))
+    ]
+    geometry = {}
+    for tensor in tensors:
+        values = tensor.detach().flatten().double().sort().values
+        if values.unique().numel() > 3:  # no masks
+            geometry.setdefault(values.numel(), []).append(values)
+    assert len(geometry) > 8
+    for name, tensor in found.items():
+        assert not vertices & set(tensor.shape), name
+        assert not any(tensor.numel() % v == 0
+                       for v in vertices if tensor.numel()), name
+        values = tensor.detach().flatten().double().sort().values
+        for array in geometry.get(tensor.numel(), []):
+            assert not torch.allclose(values, array, atol=1e-6), name
+    assert not any('.body.' in name for name in found)
 
 
 def test_pose_branch_checkpoint(body, tmp_path):
@@ -336,3 +402,54 @@ def test_a_missing_label_is_named(body):
     del data_samples[2].gt_instance_labels.betas
     with pytest.raises(KeyError, match="sample 2 lacks the label 'betas'"):
         build(body).loss(images(), data_samples)
+
+
+def test_labels_of_another_body_are_refused(body):
+    model = build(body, pose_branch=None, head=dict(HEAD, use_pose_tokens=0))
+    data_samples = samples()
+    data_samples[0].set_metainfo(dict(label_body=body.identity))
+    model.targets(images(), data_samples)
+    data_samples[1].set_metainfo(dict(label_body='other:123'))
+    with pytest.raises(ValueError, match=f'{body.identity}.*other:123'):
+        model.targets(images(), data_samples)
+    results = model.eval().predict(images(), data_samples)
+    assert all(r.metainfo['pred_body'] == body.identity for r in results)
+
+
+def warnings_of(model, monkeypatch):
+    said = []
+    monkeypatch.setattr(MMLogger.get_current_instance(), 'warning',
+                        lambda text, *args: said.append(text))
+    model.init_weights()
+    return said
+
+
+def test_frozen_parts_without_weights_are_named_once(body, tmp_path,
+                                                     monkeypatch):
+    said = warnings_of(build(body), monkeypatch)
+    assert len(said) == 1
+    assert 'model.pose_branch_checkpoint' in said[0]
+    assert 'backbone' not in said[0]
+    frozen = dict(BACKBONE, frozen_stages=4)
+    said = warnings_of(build(body, backbone=frozen), monkeypatch)
+    assert len(said) == 1
+    assert 'model.pose_branch_checkpoint' in said[0]
+    assert 'model.backbone.init_cfg' in said[0]
+
+    branch = MODELS.build(copy_config(POSE_BRANCH))
+    path = str(tmp_path / 'classifier.pth')
+    torch.save(dict(state_dict=branch.state_dict()), path)
+    pretrained = dict(
+        frozen,
+        init_cfg=dict(type='Pretrained', prefix='backbone.', checkpoint=path))
+    model = build(body, backbone=pretrained, pose_branch_checkpoint=path)
+    assert warnings_of(model, monkeypatch) == []
+
+    # The tokenizer is all that ground-truth tokens need.
+    tokenizer = str(tmp_path / 'tokenizer.pth')
+    torch.save(branch.head.tokenizer.state_dict(), tokenizer)
+    pose_branch = copy_config(POSE_BRANCH)
+    pose_branch['head']['tokenizer_checkpoint'] = tokenizer
+    for source, count in (('ground_truth', 0), ('logits', 1)):
+        model = build(body, pose_branch=pose_branch, token_source=source)
+        assert len(warnings_of(model, monkeypatch)) == count
