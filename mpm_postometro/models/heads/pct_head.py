@@ -4,6 +4,7 @@ from typing import Dict, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
+from mmengine.logging import MMLogger
 from mmengine.structures import InstanceData
 from mmpose.models.backbones.resnet import BasicBlock
 from mmpose.models.heads import BaseHead
@@ -144,10 +145,19 @@ class PCTHead(BaseHead):
         ]
 
     def init_weights(self) -> None:
-        """Initialise the head; read the tokenizer from its checkpoint."""
+        """Initialise the head; read the tokenizer from its checkpoint, or
+        warn that it has none."""
         super().init_weights()
         if self.tokenizer_checkpoint is not None:
             load_tokenizer_weights(self.tokenizer, self.tokenizer_checkpoint)
+        elif self.cls_pred_layer.weight.requires_grad:
+            # A head that is frozen as a whole is a part of an estimator that
+            # reads it from a checkpoint of its own.
+            MMLogger.get_current_instance().warning(
+                'PCTHead: the tokenizer is frozen and has random weights, '
+                'unless init_cfg, load_from or resume bring others (set '
+                'model.head.tokenizer_checkpoint to the checkpoint of the '
+                'tokenizer)')
 
     def train(self, mode: bool = True) -> 'PCTHead':
         """Set the mode of all but the tokenizer, which stays in eval."""
@@ -218,12 +228,23 @@ class PCTHead(BaseHead):
                 of the input image, and ``keypoint_weights (1, K)``.
             train_cfg (dict, optional): Not used.
             guide_feats (Tensor, optional): Image features at the true joints
-                ``(B, K, G)``, where the tokenizer is guided by them.
+                ``(B, K, G)``, needed where the tokenizer is guided by them.
+                ``TopdownPoseEstimator`` does not pass any.
 
         Returns:
             dict[str, Tensor]: ``loss_token``, ``loss_kpt`` and ``acc_token``,
             the fraction of tokens whose code is right.
+
+        Raises:
+            ValueError: If the tokenizer is guided and there are no
+                ``guide_feats``.
         """
+        if guide_feats is None and self.tokenizer.guide_channels > 0:
+            raise ValueError(
+                'the tokenizer is guided by image features (guide_ratio > 0): '
+                'PCTHead.loss needs guide_feats, which TopdownPoseEstimator '
+                'does not pass; use a tokenizer with guide_ratio=0, or an '
+                'estimator that passes them')
         pred = self.pose_tokens(feats)
         joints = self._decode_tokens(pred.tokens)
         labels = [d.gt_instance_labels for d in batch_data_samples]

@@ -4,6 +4,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from mmengine.logging import MMLogger
 from mmengine.structures import InstanceData
 from mmpose.registry import MODELS
 from mmpose.structures import PoseDataSample
@@ -186,7 +187,7 @@ def test_wrong_feature_map():
 def test_labels_of_a_guided_tokenizer_need_features():
     tokenizer = dict(TOKENIZER, guide_ratio=0.5, guide_channels=4)
     head = build(tokenizer=tokenizer).train()
-    with pytest.raises(ValueError, match='guided by image features'):
+    with pytest.raises(ValueError, match='TopdownPoseEstimator does not'):
         head.loss(features(), samples())
     losses = head.loss(
         features(), samples(), guide_feats=torch.randn(4, NUM_JOINTS, 4))
@@ -229,6 +230,20 @@ def test_tokenizer_checkpoint(tmp_path):
         head.init_weights()
     with pytest.raises(FileNotFoundError, match='nothing.pth'):
         build(tokenizer_checkpoint='nothing.pth').init_weights()
+
+
+def test_a_missing_tokenizer_checkpoint_is_said_once(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(MMLogger.get_current_instance(), 'warning',
+                        lambda text, *args: said.append(text))
+    head = build()
+    path = str(tmp_path / 'tokenizer.pth')
+    torch.save(head.tokenizer.state_dict(), path)
+    build(tokenizer_checkpoint=path).init_weights()
+    assert not said
+    head.init_weights()
+    assert len(said) == 1
+    assert 'model.head.tokenizer_checkpoint' in said[0]
 
 
 def test_in_topdown_pose_estimator():
