@@ -2,6 +2,7 @@
 """The built-in data set: rendered people with exact labels."""
 import multiprocessing
 import pickle
+import signal
 import sys
 from copy import deepcopy
 from pathlib import Path
@@ -285,6 +286,9 @@ _worker_cache: Optional[ShardCache] = None
 
 def _start_worker(cache: ShardCache) -> None:
     global _worker_cache
+    # Ctrl-C reaches every process of the terminal; the one that started this
+    # pool hears it and ends its workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(0)
     _worker_cache = cache
 
