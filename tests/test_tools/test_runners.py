@@ -15,6 +15,7 @@ from mpm_postometro.compat import load_checkpoint_file
 
 HERE = Path(__file__).resolve().parent
 CONFIG = HERE / 'tiny_config.py'
+MESH_CONFIG = HERE / 'tiny_mesh_config.py'
 
 
 def _free_port():
@@ -122,34 +123,83 @@ def test_two_processes_measure_what_one_measures(run, single, tmp_path):
     assert len(mmengine.load(tmp_path / 'one.pkl')) == 13
 
 
-def test_the_whole_method_in_two_processes(run, repo_root, tmp_path):
-    """The small PostoMETRO: no process waits for a gradient that never
-    comes, and both together measure what one measures."""
-    config = (
-        repo_root / 'configs/postometro/postometro_res18_synthetic-96x96.py')
-    options = ['--cfg-options', 'train_cfg.max_epochs=1']
-    # An odd number again; the same people are validated and tested.
-    for name, split, length in (('train', 'train', 8), ('val', 'val', 5),
-                                ('test', 'val', 5)):
-        loader = f'{name}_dataloader'
-        options += [
-            f'{loader}.batch_size=2', f'{loader}.num_workers=0',
-            f'{loader}.persistent_workers=False',
-            f'{loader}.dataset.split={split}',
-            f'{loader}.dataset.length={length}',
-            f'{loader}.dataset.cache_dir=None'
-        ]
-    run('dist_train.sh', config, 2, '--work-dir', tmp_path / 'two', *options)
-    two = {
+@pytest.fixture(scope='module')
+def meshes(run, tmp_path_factory):
+    """Work directories of the small PostoMETRO, trained with the same global
+    batch by one process and by two."""
+    one, two = (tmp_path_factory.mktemp(name) for name in ('one', 'two'))
+    run('train.py', MESH_CONFIG, '--work-dir', one)
+    run('dist_train.sh', MESH_CONFIG, 2, '--work-dir', two, '--cfg-options',
+        'train_dataloader.batch_size=2')
+    return one, two
+
+
+def _mesh_metrics(work_dir, step=2):
+    return {
         tag: value
-        for (tag, _), value in _scalars(tmp_path / 'two').items()
-        if tag.startswith('mesh/')
+        for (tag, at), value in _scalars(work_dir).items()
+        if tag.startswith('mesh/') and at == step
     }
-    run('test.py', config, tmp_path / 'two/epoch_1.pth', '--work-dir',
-        tmp_path / 'one', '--out', tmp_path / 'one.json', *options)
-    one = mmengine.load(tmp_path / 'one.json')
-    assert {'mesh/mpjpe', 'mesh/pa_mpjpe', 'mesh/mpvpe'} <= one.keys()
+
+
+def test_the_whole_method_learns_the_same_in_two_processes(meshes):
+    """No process waits for a gradient that never comes, and both together
+    take the steps that one takes."""
+    start, one, two = (
+        load_checkpoint_file(str(path))['state_dict']
+        for path in (meshes[0] / 'epoch_1.pth', meshes[0] / 'epoch_2.pth',
+                     meshes[1] / 'epoch_2.pth'))
     assert one.keys() == two.keys()
-    for key, value in one.items():
-        # A bin that holds nobody is not a number.
-        assert two[key] == pytest.approx(value, rel=1e-6, nan_ok=True)
+    moved = 0
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=1e-5, atol=1e-5)
+        if name.startswith(('backbone.', 'pose_branch.')):
+            assert torch.equal(value, start[name])  # frozen
+        else:
+            moved += ((value - start[name]).abs() > 1e-4).sum()
+    assert moved > 10000  # it did train
+
+    one, two = (_mesh_metrics(work_dir) for work_dir in meshes)
+    assert {'mesh/mpjpe', 'mesh/pa_mpjpe', 'mesh/mpvpe'} <= one.keys()
+    # A bin that holds nobody is not a number.
+    assert two == pytest.approx(one, rel=1e-5, nan_ok=True)
+
+
+def test_the_whole_method_measures_the_same_in_two_processes(
+        run, meshes, tmp_path):
+    two = _mesh_metrics(meshes[1])
+    run('test.py', MESH_CONFIG, meshes[1] / 'epoch_2.pth', '--work-dir',
+        tmp_path, '--out', tmp_path / 'one.json', '--show-dir', 'drawn',
+        '--interval', 2)
+    one = mmengine.load(tmp_path / 'one.json')
+    assert one.keys() == two.keys()
+    assert two == pytest.approx(one, rel=1e-6, nan_ok=True)
+    drawn = sorted(path.name for path in tmp_path.glob('*/drawn/*'))
+    assert drawn == [f'{index:08d}_{index}.jpg' for index in (0, 2, 4)]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+@pytest.mark.parametrize('flags', [[], ['--amp']])
+def test_a_gpu_trains_and_predicts(run, flags, tmp_path):
+    device = os.environ.get('CUDA_VISIBLE_DEVICES', '0')
+    run('train.py',
+        MESH_CONFIG,
+        '--work-dir',
+        tmp_path,
+        *flags,
+        CUDA_VISIBLE_DEVICES=device)
+    lines = [
+        json.loads(line) for path in tmp_path.glob('*/vis_data/scalars.json')
+        for line in path.read_text().splitlines()
+    ]
+    # Logged only where the model is on a GPU.
+    assert any(line.get('memory', 0) > 0 for line in lines)
+    run('test.py',
+        MESH_CONFIG,
+        tmp_path / 'epoch_2.pth',
+        '--work-dir',
+        tmp_path / 'test',
+        '--out',
+        tmp_path / 'metrics.json',
+        CUDA_VISIBLE_DEVICES=device)
+    assert mmengine.load(tmp_path / 'metrics.json')['mesh/mpjpe'] > 0
