@@ -14,7 +14,9 @@ Seven stages, each training a standard MMEngine run of a config in
    report.
 
 A stage that is done leaves ``done.json``; one that was interrupted resumes
-from its last checkpoint.
+from its last checkpoint. Under other settings a stage starts afresh; what it
+left before is kept in ``<stage>.old`` and comes back with its settings.
+Rendered people are never removed.
 """
 import contextlib
 import hashlib
@@ -71,11 +73,15 @@ STAGES = (
 SMOKE = {
     'train_dataloader.batch_size': 8,
     'val_dataloader.batch_size': 8,
-    'train_dataloader.dataset.length': 32,
+    # More than a shard, so that several processes render.
+    'train_dataloader.dataset.length': 40,
     'val_dataloader.dataset.length': 16,
     'train_cfg.max_epochs': 2,
 }
 SMOKE_TEST_IMAGES = 16
+
+#: What the last stage writes and the run puts into the work directory.
+OUTPUTS = ('report.html', 'summary.json')
 
 
 def find_configs() -> str:
@@ -102,6 +108,14 @@ def available_cores() -> int:
     if hasattr(os, 'sched_getaffinity'):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _datasets(cfg: Config) -> List[dict]:
+    """The configs of the data sets of a config."""
+    return [
+        cfg[f'{split}_dataloader'].dataset
+        for split in ('train', 'val', 'test')
+    ]
 
 
 def write_json(path: str, content) -> None:
@@ -131,7 +145,11 @@ class QuickStart:
             times the images take about ten times the time, since the number
             of epochs stays. Defaults to what the configs say.
         setup_seconds (float): What the set-up of the environment took; it is
-            part of ``seconds`` in the summary.
+            part of ``seconds`` in the summary. After interruptions that is
+            the set-up of the last run alone, while stages count all runs.
+
+    Raises:
+        ValueError: If ``images`` is less than 1.
     """
 
     def __init__(self,
@@ -162,9 +180,10 @@ class QuickStart:
         torch.set_flush_denormal(True)
         self.progress.say(
             f'Quick start: {len(STAGES)} stages into {self.work_dir}')
+        self.signatures = self._sign()
         for number, stage in enumerate(STAGES):
             head = f'[{number + 1}/{len(STAGES)}] {stage.title:<11}'
-            self.signatures[stage.name] = self._signature(stage)
+            self._make_room(stage)
             done = self._done(stage)
             if done:
                 self.progress.say(f'{head} done before '
@@ -189,6 +208,11 @@ class QuickStart:
                     seconds=spent,
                     result=result))
             self.progress.say(f'{head} done in {format_seconds(spent)}')
+        for name in OUTPUTS:
+            place = osp.join(self.work_dir, name)
+            shutil.copyfile(
+                osp.join(self.folder('evaluation'), name), f'{place}.partial')
+            os.replace(f'{place}.partial', place)
         summary = self._done(STAGES[-1])['result']
         self._print_table(summary)
         return summary
@@ -220,22 +244,28 @@ class QuickStart:
         # The folder may have moved since.
         return osp.join(self.folder(name), osp.basename(path))
 
-    def _signature(self, stage: Stage) -> str:
-        """Changes when the stage, or one before it, would run differently."""
-        parts: List[str] = [str(self.smoke), str(self.seed), stage.name]
-        parts += list(self.signatures.values())
-        cfg = self._plain_config(stage if stage.config else STAGES[-2])
-        if stage.name == 'data':
-            parts += [
-                str(cfg[f'{split}_dataloader'].dataset)
-                for split in ('train', 'val', 'test')
-            ]
-        else:
-            parts.append(cfg.pretty_text)
-        return hashlib.sha256('\n'.join(parts).encode()).hexdigest()[:16]
+    def _sign(self) -> Dict[str, str]:
+        """Changes where a stage, or one before it, would run differently."""
+        digest, signatures = hashlib.sha256(), {}
+        for stage in STAGES:
+            cfg = self._plain_config(stage if stage.config else STAGES[-2])
+            if stage.name == 'data':
+                # What is rendered; the seed of the trainings has no say.
+                text = str([{
+                    key: value
+                    for key, value in dataset.items() if key != 'pipeline'
+                } for dataset in _datasets(cfg)])
+            else:
+                text = cfg.pretty_text
+            digest.update(f'{stage.name}\n{text}\n'.encode())
+            signatures[stage.name] = digest.hexdigest()[:16]
+        return signatures
 
-    def _marker(self, stage: Stage, name: str) -> Optional[dict]:
-        marker = read_json(osp.join(self.folder(stage.name), name))
+    def _marker(self,
+                stage: Stage,
+                name: str,
+                suffix: str = '') -> Optional[dict]:
+        marker = read_json(osp.join(self.folder(stage.name) + suffix, name))
         if marker and marker['signature'] == self.signatures[stage.name]:
             return marker
         return None
@@ -243,14 +273,30 @@ class QuickStart:
     def _done(self, stage: Stage) -> Optional[dict]:
         return self._marker(stage, 'done.json')
 
+    def _make_room(self, stage: Stage) -> None:
+        """Exchange what other settings left for what these left, if any."""
+        folder = self.folder(stage.name)
+        if (stage.name == 'data'  # a cache holds the data of all settings
+                or not osp.isdir(folder) or self._marker(stage, 'spent.json')):
+            return
+        old, aside = f'{folder}.old', f'{folder}.aside'
+        back = self._marker(stage, 'spent.json', '.old')
+        shutil.rmtree(aside, ignore_errors=True)
+        os.replace(folder, aside)
+        if back:
+            os.replace(old, folder)
+        shutil.rmtree(old, ignore_errors=True)
+        os.replace(aside, old)
+        what = 'goes on where these left it' if back else 'starts afresh'
+        self.progress.say(f'settings changed: {stage.name} {what}, the '
+                          f'earlier result is kept in {old}')
+
     def _spent(self, stage: Stage) -> float:
         """Seconds that earlier, interrupted runs of the stage took."""
         marker = self._marker(stage, 'spent.json')
         if marker:
             return marker['seconds']
-        # Nothing here, or what another setting left: start afresh.
-        shutil.rmtree(self.folder(stage.name), ignore_errors=True)
-        os.makedirs(self.folder(stage.name))
+        os.makedirs(self.folder(stage.name), exist_ok=True)
         write_json(
             osp.join(self.folder(stage.name), 'spent.json'),
             dict(seconds=0.0, signature=self.signatures[stage.name]))
@@ -339,11 +385,7 @@ class QuickStart:
 
     def _render(self) -> dict:
         from mmpose.registry import DATASETS
-        cfg = self._plain_config(STAGES[-2])
-        cfgs = [
-            cfg[f'{split}_dataloader'].dataset
-            for split in ('train', 'val', 'test')
-        ]
+        cfgs = _datasets(self._plain_config(STAGES[-2]))
         total = sum(c.length for c in cfgs)
         before = 0
         with self.quiet('data'):

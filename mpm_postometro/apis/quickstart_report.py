@@ -3,7 +3,7 @@
 import glob
 import os.path as osp
 import re
-from typing import Callable, Dict, List, NamedTuple
+from typing import Callable, Dict, List, NamedTuple, Tuple
 
 import cv2
 import numpy as np
@@ -15,20 +15,25 @@ from mmpose.registry import DATASETS
 from mpm_postometro.bodies import BodyModel, load_body
 from mpm_postometro.evaluation.baselines import constant_baselines
 from mpm_postometro.visualization import (Curve, Image, Stage, Summary, Table,
-                                          ViewerMesh, overlay_weak_perspective,
+                                          ViewerMesh, overlay_perspective,
+                                          overlay_weak_perspective,
                                           read_scalars, render_view,
                                           stack_panels, write_report)
 from .quickstart import COMPARED, METRICS, STAGES, write_json
 
 NUM_PICTURES = 8
 NUM_MESHES = 4
+PICTURE_SIZE = 256
 
 ABOUT = """Image to 3D human mesh, trained from scratch on rendered people: a \
 pose tokenizer (PCT), a classifier that reads pose tokens from an image, and \
 a mesh transformer that joins image tokens with these pose tokens \
 (PostoMETRO). "Image only" is the same transformer without pose tokens. \
-"Best constant" never looks at the image: the mean person of the training \
-set (MPJPE, MPVPE), and the mean pose in the body's own frame (PA-MPJPE)."""
+Image tokens and pose tokens come from one backbone, which heatmaps taught to \
+find joints and which stays frozen after that; the papers train the backbone \
+of the mesh transformer on. "Best constant" never looks at the image: the \
+mean person of the training set (MPJPE, MPVPE), and the mean pose in the \
+body's own frame (PA-MPJPE)."""
 
 
 class Tested(NamedTuple):
@@ -40,6 +45,8 @@ class Tested(NamedTuple):
 
 def evaluate_and_report(quickstart, report: Callable) -> dict:
     """Test both networks, measure the constants, write report and summary.
+
+    Both are written into the folder of the stage.
 
     Args:
         quickstart (QuickStart): Knows configs, checkpoints and times.
@@ -57,7 +64,8 @@ def evaluate_and_report(quickstart, report: Callable) -> dict:
         report(0.6, 'measuring the constants')
         dataset = tested['postometro'].dataset
         train = _train_dataset(quickstart, stages['postometro'])
-        body = load_body()
+        cfg = quickstart.config(stages['postometro'])
+        body = load_body(**cfg.model.body)
         constant = constant_baselines(train.load_parameters(),
                                       dataset.load_parameters(), body)
         report(0.8, 'drawing')
@@ -72,8 +80,9 @@ def evaluate_and_report(quickstart, report: Callable) -> dict:
                                1)
     summary['images'] = len(dataset)
 
+    folder = quickstart.folder('evaluation')
     write_report(
-        osp.join(quickstart.work_dir, 'report.html'),
+        osp.join(folder, 'report.html'),
         title='mpm_postometro: quick start',
         summary=Summary(ABOUT, _headline(summary)),
         stages=_stages(quickstart, times),
@@ -82,10 +91,11 @@ def evaluate_and_report(quickstart, report: Callable) -> dict:
                 _occlusion_table(tested)],
         images=images,
         images_text='Held-out people, from little to much occlusion: input, '
-        'ground truth, image only, PostoMETRO, and PostoMETRO from the side.',
+        'ground truth, image only, PostoMETRO, and PostoMETRO from the side. '
+        'The networks are drawn with the cameras they predict.',
         meshes=meshes,
         meshes_text='Drag to turn, wheel to zoom.')
-    write_json(osp.join(quickstart.work_dir, 'summary.json'), summary)
+    write_json(osp.join(folder, 'summary.json'), summary)
     return summary
 
 
@@ -234,14 +244,15 @@ def _pictures(tested: Dict[str, Tested], body: BodyModel):
         sample = batch['data_samples'][i]
         crop = batch['inputs'][i].numpy().transpose(1, 2, 0)
         crop = np.ascontiguousarray(crop)
-        truth = _true_vertices(sample.gt_instance_labels, body)
-        joints_2d = sample.gt_instance_labels.joints_2d[0]
-        camera = _fit_camera(
-            body.regress_joints(torch.from_numpy(truth)[None],
-                                'j14')[0].numpy(), joints_2d, crop.shape[0])
-        large = _enlarge(crop)
+        mesh, intrinsics = true_mesh(dataset, index, body)
+        pelvis = body.regress_joints(torch.from_numpy(mesh)[None], 'h36m17')
+        truth = mesh - pelvis[0, :1].numpy()
+        large = enlarge(crop, PICTURE_SIZE)
+        zoom = PICTURE_SIZE / crop.shape[0]
         panels = [large]
-        panels.append(overlay_weak_perspective(large, truth, faces, camera))
+        panels.append(
+            overlay_perspective(large, mesh, faces,
+                                np.diag([zoom, zoom, 1]) @ intrinsics))
         predictions = {}
         for name in COMPARED:
             pred = outputs[name][i].pred_instances
@@ -279,23 +290,46 @@ def _spread_over_occlusion(dataset, count: int) -> List[int]:
     return [int(order[int(round(p))]) for p in places]
 
 
-def _enlarge(crop: np.ndarray, size: int = 256) -> np.ndarray:
-    return cv2.resize(crop, (size, size), interpolation=cv2.INTER_CUBIC)
+def enlarge(crop: np.ndarray, size: int) -> np.ndarray:
+    """Scale a crop so that its pixel (x, y) gets to (z x, z y).
+
+    Cameras of the crop scale alike. (``cv2.resize`` would add (z - 1) / 2.)
+
+    Args:
+        crop (np.ndarray): (S, S, 3) uint8.
+        size (int): The new side; the zoom z is ``size / S``.
+
+    Returns:
+        np.ndarray: (size, size, 3) uint8.
+    """
+    zoom = size / crop.shape[0]
+    matrix = np.array([[zoom, 0, 0], [0, zoom, 0]])
+    return cv2.warpAffine(
+        crop,
+        matrix, (size, size),
+        flags=cv2.INTER_CUBIC,
+        borderMode=cv2.BORDER_REPLICATE)
 
 
-def _true_vertices(labels, body: BodyModel) -> np.ndarray:
-    parameters = (labels.betas, labels.body_pose, labels.global_orient)
-    vertices = body(*map(torch.as_tensor, parameters)).vertices
-    pelvis = body.regress_joints(vertices, 'h36m17')[:, :1]
-    return (vertices - pelvis)[0].numpy()
+@torch.no_grad()
+def true_mesh(dataset, index: int,
+              body: BodyModel) -> Tuple[np.ndarray, np.ndarray]:
+    """The person of an item, as the camera sees it.
 
+    Args:
+        dataset (BaseDataset): Its pipeline crops, and packs last.
+        index (int): Which item.
+        body (BodyModel): The body of the labels.
 
-def _fit_camera(joints: np.ndarray, joints_2d: np.ndarray,
-                size: int) -> np.ndarray:
-    """The weak camera that fits 3D joints to their places in the crop."""
-    target = joints_2d / size * 2 - 1
-    source = joints[:, :2]
-    mean_s, mean_t = source.mean(0), target.mean(0)
-    centred = source - mean_s
-    scale = (centred * (target - mean_t)).sum() / (centred**2).sum()
-    return np.array([scale, *(mean_t / scale - mean_s)], dtype=np.float32)
+    Returns:
+        tuple[np.ndarray, np.ndarray]: Vertices in the camera frame, metres,
+        (V, 3), and the intrinsics of the crop, pixels, (3, 3).
+    """
+    sample = dataset.get_data_info(index)
+    # Packed samples have no camera: nothing that is trained wants it.
+    for transform in dataset.pipeline.transforms[:-1]:
+        sample = transform(sample)
+    parameters = ('betas', 'body_pose', 'global_orient', 'transl')
+    vertices = body(*(torch.from_numpy(sample[key])
+                      for key in parameters)).vertices
+    return vertices[0].numpy(), sample['intrinsics'][0]
