@@ -269,6 +269,50 @@ def test_command(inference_main, known_config, photos, tmp_path, capsys):
         assert code == 1 and 'error: ' in capsys.readouterr().err
 
 
+def test_command_options(inference_main, known_config, photos, tmp_path):
+    """Corners, the focal length, and what is kept of detections."""
+    photo = photos / 'a_12.jpg'
+    (photos / 'a.jpg').rename(photo)
+    found = [([40, 20, 50, 90], .9), ([44, 20, 50, 90], .8),
+             ([100, 10, 50, 90], .2)]
+    boxes = tmp_path / 'boxes.json'
+    boxes.write_text(
+        json.dumps([
+            dict(image_id=12, bbox=box, score=score) for box, score in found
+        ]))
+
+    def run(*options):
+        code = inference_main([
+            str(photo), '--config',
+            str(known_config), '--device', 'cpu', '--out-dir',
+            str(tmp_path), '--format', 'obj', *options
+        ])
+        assert code == 0
+        with np.load(tmp_path / 'a_12.npz') as data:
+            return dict(data)
+
+    corners = run('--bboxes', '40,20,90,110', '--bbox-format', 'xyxy')
+    np.testing.assert_array_equal(corners['bboxes'], [BOX])
+    far = run('--bboxes', '40,20,50,90', '--focal-length', '600')
+    np.testing.assert_array_equal(far['bboxes'], [BOX])
+    assert far['intrinsics'][0, 0] == far['intrinsics'][1, 1] == 600
+    np.testing.assert_allclose(far['transl'][:, 2],
+                               3 * corners['transl'][:, 2])
+    for options, scores in (((), [.9]), (('--nms', '.95'), [.9, .8]),
+                            (('--min-score', '.1'), [.9, .2])):
+        kept = run('--det-json', str(boxes), *options)
+        np.testing.assert_allclose(kept['bbox_scores'], scores)
+
+
+def test_boxes_with_width_and_height(inferencer, photos):
+    image = str(photos / 'a.jpg')
+    person = inferencer(
+        image, [[40, 20, 50, 90]], bbox_format='xywh').people[0]
+    np.testing.assert_array_equal(person.bbox, BOX)
+    with pytest.raises(ValueError, match='cxcywh'):
+        inferencer(image, [BOX], bbox_format='cxcywh')
+
+
 def test_real_photo_with_its_annotated_and_detected_boxes(
         inferencer, data_dir, tmp_path):
     photo = data_dir / 'photos' / '000000000785.jpg'
