@@ -96,10 +96,8 @@ FLAGS = [
         'test_evaluator.type': 'MeshMetric'
     }),
     ('test', MESH, '--dump all.pkl', {
-        'test_evaluator': [
-            dict(type='MeshMetric'),
-            dict(type='DumpResults', out_file_path='all.pkl')
-        ]
+        'test_evaluator.0.type': 'MeshMetric',
+        'test_evaluator.1': dict(type='DumpResults', out_file_path='all.pkl')
     }),
     ('test', HRNET, '--show --wait-time 3', {
         f'{HOOK}.enable': True,
@@ -183,7 +181,7 @@ def test_flags_reach_the_config(merge, tool, config, flags, holds):
     for key, value in holds.items():
         found = cfg
         for part in key.split('.'):
-            found = found[part]
+            found = found[int(part) if part.isdigit() else part]
         assert found == value, key
 
 
