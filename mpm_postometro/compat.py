@@ -38,7 +38,10 @@ from typing import Any, Iterator, Union
 
 import torch
 
-__all__ = ['apply', 'init_cpu_distributed', 'load_checkpoint_file']
+__all__ = [
+    'apply', 'finish_distributed', 'init_cpu_distributed',
+    'load_checkpoint_file'
+]
 
 # A ``torch.library.Library`` takes its definitions back when it is
 # collected, so the one we make lives as long as the process.
@@ -259,6 +262,17 @@ def _register_checkpoint_loader() -> None:
 
 
 # ---------------------- several processes, no GPU ------------------------
+def finish_distributed() -> None:
+    """Leave the process group, if there is one.
+
+    MMEngine never does, and a process that exits inside a ``gloo`` group now
+    and then aborts, with all its work done, because a thread of the group
+    still runs.
+    """
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
 def init_cpu_distributed(cfg, launcher: str) -> bool:
     """Make a config train or test with several processes and no GPU.
 

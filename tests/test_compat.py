@@ -245,3 +245,12 @@ def test_wrapper_without_devices(monkeypatch, given, expected):
     assert (options['rank'], options['world_size']) == (1, 4)
     assert dict(cfg.model_wrapper_cfg) == dict(
         type='MMDistributedDataParallel', device_ids=None, **expected)
+
+
+def test_finish_distributed_leaves_the_group():
+    compat.finish_distributed()  # there is none
+    dist = torch.distributed
+    dist.init_process_group(
+        'gloo', store=dist.HashStore(), rank=0, world_size=1)
+    compat.finish_distributed()
+    assert not dist.is_initialized()

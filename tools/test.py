@@ -11,7 +11,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 import mpm_postometro  # noqa: F401  (registers modules, mends imports)
-from mpm_postometro.compat import init_cpu_distributed
+from mpm_postometro.compat import finish_distributed, init_cpu_distributed
 from mpm_postometro.visualization import check_picture_files
 
 METRIC_FILES = ('.json', '.yaml', '.yml', '.pkl', '.pickle')
@@ -162,6 +162,7 @@ def main():
     if args.out:
         runner.register_hook(SaveMetricsHook(args.out))
     runner.test()
+    finish_distributed()
 
 
 if __name__ == '__main__':

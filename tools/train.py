@@ -8,7 +8,7 @@ from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.runner import Runner
 
 import mpm_postometro  # noqa: F401  (registers modules, mends imports)
-from mpm_postometro.compat import init_cpu_distributed
+from mpm_postometro.compat import finish_distributed, init_cpu_distributed
 from mpm_postometro.visualization import check_picture_files
 
 
@@ -133,6 +133,7 @@ def main():
     cfg = merge_args(Config.fromfile(args.config), args)
     init_cpu_distributed(cfg, cfg.launcher)
     Runner.from_cfg(cfg).train()
+    finish_distributed()
 
 
 if __name__ == '__main__':
