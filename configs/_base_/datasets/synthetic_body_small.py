@@ -1,7 +1,7 @@
 # The built-in data set, drawn at 128 x 128 and seen at 96 x 96: small enough
 # to train on in minutes on two cores. Rendered once into `cache_dir`, then
-# read from there. No augmentation but the flip: it costs the loader a
-# third of its time, and a few epochs see too little to overfit.
+# read from there. No augmentation but the flip: random boxes take more
+# than a third of the loader's time, and a few epochs hardly overfit.
 _base_ = ['../body.py']
 
 dataset_type = 'SyntheticBodyDataset'
