@@ -1,6 +1,5 @@
 # PCT before stage one, small: MMPose's heatmaps teach the backbone to find
-# joints. The classifier keeps this backbone frozen, the mesh network starts
-# from it.
+# joints. The classifier and the mesh network keep this backbone frozen.
 _base_ = [
     '../_base_/short_runtime.py',
     '../_base_/datasets/synthetic_body_small.py',

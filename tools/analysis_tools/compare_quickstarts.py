@@ -12,8 +12,8 @@ from typing import Dict, List
 
 import numpy as np
 
-NETWORKS = ('image_only', 'postometro')
-METRICS = ('mpjpe', 'pa_mpjpe', 'mpvpe')
+from mpm_postometro.apis.quickstart import COMPARED, METRICS
+
 EDGES = (0., .25, .5, .75, 1.)
 
 
@@ -33,7 +33,7 @@ def read_run(folder: str) -> Dict[str, Dict[str, np.ndarray]]:
         FileNotFoundError: If the run did not get to its evaluation.
     """
     run = {}
-    for network in NETWORKS:
+    for network in COMPARED:
         path = osp.join(folder, 'evaluation', f'{network}.npz')
         if not osp.isfile(path):
             raise FileNotFoundError(
@@ -42,7 +42,7 @@ def read_run(folder: str) -> Dict[str, Dict[str, np.ndarray]]:
         with np.load(path) as file:
             rows = np.argsort(file['id'], kind='stable')
             run[network] = {key: file[key][rows] for key in file.files}
-    first, second = (run[network] for network in NETWORKS)
+    first, second = (run[network] for network in COMPARED)
     if not np.array_equal(first['id'], second['id']):
         raise ValueError(f'{folder}: the networks were tested on different '
                          'people')
@@ -54,8 +54,8 @@ def table(runs: List[Dict[str, Dict[str, np.ndarray]]], metric: str) -> str:
     network and run, and the gain of the tokens with its standard error over
     people."""
     header = ['hidden', 'people']
-    header += [f'image only, run {i}' for i in range(len(runs))]
-    header += [f'PostoMETRO, run {i}' for i in range(len(runs))]
+    for title in COMPARED.values():
+        header += [f'{title}, run {i}' for i in range(len(runs))]
     header += ['gain (standard error)']
     lines = [header, ['---'] * len(header)]
     occlusion = runs[0]['image_only']['occlusion']
@@ -70,7 +70,7 @@ def table(runs: List[Dict[str, Dict[str, np.ndarray]]], metric: str) -> str:
         if not known.any():
             continue
         row = [name, str(known.sum())]
-        for network in NETWORKS:
+        for network in COMPARED:
             row += [
                 f'{run[network][metric][known].mean():.1f}' for run in runs
             ]
