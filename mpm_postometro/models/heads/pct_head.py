@@ -289,30 +289,40 @@ class PCTHead(BaseHead):
 
         Returns:
             list[InstanceData]: For each sample ``keypoints (1, K, C)`` in
-            pixels of the input image and ``keypoint_scores (1, K)``, as
-            numpy arrays.
+            pixels of the input image and ``keypoint_scores (1, K)``, and of
+            the image as it is, without flip test, ``codes (1, N)``, their
+            raw logits ``code_confidence (1, N)`` and probabilities
+            ``code_probs (1, N)``; all numpy arrays.
         """
-        if (test_cfg or {}).get('flip_test', False):
-            joints, scores = self._predict_joints(feats[0])
-            mirrored, mirrored_scores = self._predict_joints(feats[1])
+        flip_test = (test_cfg or {}).get('flip_test', False)
+        pred = self.pose_tokens(feats[0] if flip_test else feats)
+        joints, scores = self._predict_joints(pred)
+        if flip_test:
+            mirrored, mirrored_scores = self._predict_joints(
+                self.pose_tokens(feats[1]))
             meta = batch_data_samples[0].metainfo
             order = list(meta['flip_indices'])
             mirrored = mirrored[:, order]
             mirrored[..., 0] = meta['input_size'][0] - 1 - mirrored[..., 0]
             joints = (joints + mirrored) / 2
             scores = (scores + mirrored_scores[:, order]) / 2
-        else:
-            joints, scores = self._predict_joints(feats)
-        joints, scores = to_numpy(joints), to_numpy(scores)
+        probs, codes = pred.logits.softmax(-1).max(-1)
+        fields = dict(
+            keypoints=joints,
+            keypoint_scores=scores,
+            codes=codes,
+            code_confidence=pred.confidence.squeeze(-1),
+            code_probs=probs)
+        fields = {key: to_numpy(value) for key, value in fields.items()}
         return [
-            InstanceData(keypoints=k[None], keypoint_scores=s[None])
-            for k, s in zip(joints, scores)
+            InstanceData(**{
+                key: value[i:i + 1]
+                for key, value in fields.items()
+            }) for i in range(len(joints))
         ]
 
-    def _predict_joints(self,
-                        feats: Sequence[Tensor]) -> Tuple[Tensor, Tensor]:
+    def _predict_joints(self, pred: PoseTokens) -> Tuple[Tensor, Tensor]:
         """Joints ``(B, K, C)`` and their scores ``(B, K)``."""
-        pred = self.pose_tokens(feats)
         confidence = pred.confidence.squeeze(-1)  # (B, N)
         if self.score == 'prob':
             confidence = pred.logits.softmax(-1).amax(-1)

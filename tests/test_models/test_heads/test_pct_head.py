@@ -154,6 +154,28 @@ def test_flip_test():
 
 
 @torch.no_grad()
+def test_codes_of_a_prediction():
+    """Those of the picture as it is, whatever the flip test averages."""
+    head, one = build().eval(), features()
+    two = (one[0].flip(0), )
+    tokens = head.pose_tokens(one)
+    probs = tokens.logits.softmax(-1)
+    for preds in (head.predict(one, samples()),
+                  head.predict([one, two], samples(), dict(flip_test=True))):
+        codes = np.concatenate([p.codes for p in preds])
+        np.testing.assert_array_equal(codes, tokens.logits.argmax(-1))
+        np.testing.assert_allclose(
+            np.concatenate([p.code_confidence for p in preds]),
+            tokens.confidence[..., 0],
+            rtol=1e-6)
+        np.testing.assert_allclose(
+            np.concatenate([p.code_probs for p in preds])[..., None],
+            probs.gather(-1,
+                         torch.from_numpy(codes)[..., None]),
+            rtol=1e-6)
+
+
+@torch.no_grad()
 def test_scores():
     feats = features()
     head = build().eval()
