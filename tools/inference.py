@@ -7,7 +7,7 @@ import sys
 from mmengine.config import Config, DictAction
 
 import mpm_postometro  # noqa: F401  (registers modules, mends imports)
-from mpm_postometro.apis.boxes import read_coco_boxes
+from mpm_postometro.apis.boxes import add_box_flags, read_box_flags
 from mpm_postometro.apis.inferencer import MeshInferencer
 from mpm_postometro.visualization import MESH_FORMATS
 
@@ -21,21 +21,7 @@ def parse_args(argv=None):
     parser.add_argument('--config', required=True, help='of the model')
     parser.add_argument('--checkpoint', help='weights of the model')
     parser.add_argument('--out-dir', required=True, help='gets the files')
-    boxes = parser.add_mutually_exclusive_group()
-    boxes.add_argument(
-        '--bboxes',
-        nargs='+',
-        metavar='X,Y,W,H',
-        help='person boxes of the only image: left, top, width, height in '
-        'pixels (see --bbox-format). Without boxes the whole image is one')
-    boxes.add_argument('--coco-json', help='COCO annotations with boxes')
-    boxes.add_argument('--det-json', help='COCO detection results')
-    parser.add_argument(
-        '--bbox-format', choices=['xywh', 'xyxy'], default='xywh')
-    parser.add_argument(
-        '--min-score', type=float, default=.3, help='of detections')
-    parser.add_argument(
-        '--nms', type=float, default=.65, help='IoU of double detections')
+    add_box_flags(parser)
     parser.add_argument(
         '--format',
         nargs='*',
@@ -60,26 +46,11 @@ def parse_args(argv=None):
     return parser.parse_args(argv)
 
 
-def _bboxes(args):
-    """Boxes as the inferencer takes them."""
-    if args.bboxes:
-        try:
-            return [[float(v) for v in box.split(',')] for box in args.bboxes]
-        except ValueError as error:
-            raise ValueError(f'--bboxes: expected 40,30,120,260 (four '
-                             f'numbers a box), got {args.bboxes}') from error
-    path = args.coco_json or args.det_json
-    if path:
-        return read_coco_boxes(
-            path, min_score=args.min_score, nms_iou=args.nms)
-    return None
-
-
 def main(argv=None) -> int:
     """Run; 0 if everything was done, 1 if something was not."""
     args = parse_args(argv)
     try:
-        bboxes = _bboxes(args)
+        bboxes = read_box_flags(args)
         config = Config.fromfile(args.config)
         if args.cfg_options:
             config.merge_from_dict(args.cfg_options)

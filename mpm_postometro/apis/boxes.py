@@ -1,13 +1,17 @@
 # Copyright (c) The mpm_postometro authors. All rights reserved.
 """Person boxes for the inferencer: what a caller gives, and COCO files."""
 import json
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from mmpose.evaluation.functional import nms
 
-__all__ = ['BoxFile', 'Boxes', 'check_box', 'parse_boxes', 'read_coco_boxes']
+__all__ = [
+    'BoxFile', 'Boxes', 'add_box_flags', 'check_box', 'parse_boxes',
+    'read_box_flags', 'read_coco_boxes'
+]
 
 
 class Boxes(NamedTuple):
@@ -246,3 +250,52 @@ def read_coco_boxes(path: Union[str, Path],
             boxes = Boxes(boxes.xyxy[keep], boxes.scores[keep])
         by_id[image_id] = boxes
     return BoxFile(name, by_id, ids)
+
+
+def add_box_flags(parser: ArgumentParser) -> None:
+    """Give a command the flags that say where the people are.
+
+    Args:
+        parser (ArgumentParser): Of the command.
+    """
+    boxes = parser.add_mutually_exclusive_group()
+    boxes.add_argument(
+        '--bboxes',
+        nargs='+',
+        metavar='X,Y,W,H',
+        help='person boxes of the only image: left, top, width, height in '
+        'pixels (see --bbox-format). Without boxes the whole image is one')
+    boxes.add_argument('--coco-json', help='COCO annotations with boxes')
+    boxes.add_argument('--det-json', help='COCO detection results')
+    parser.add_argument(
+        '--bbox-format', choices=['xywh', 'xyxy'], default='xywh')
+    parser.add_argument(
+        '--min-score', type=float, default=.3, help='of detections')
+    parser.add_argument(
+        '--nms', type=float, default=.65, help='IoU of double detections')
+
+
+def read_box_flags(args: Namespace) -> Union[None, List[List[float]], BoxFile]:
+    """Boxes of the flags of :func:`add_box_flags`, as inferencers take them.
+
+    Args:
+        args (Namespace): The command line.
+
+    Returns:
+        list | BoxFile | None: In the format ``args.bbox_format``, if a list.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If a flag or a file is not what it should be.
+    """
+    if args.bboxes:
+        try:
+            return [[float(v) for v in box.split(',')] for box in args.bboxes]
+        except ValueError as error:
+            raise ValueError(f'--bboxes: expected 40,30,120,260 (four '
+                             f'numbers a box), got {args.bboxes}') from error
+    path = args.coco_json or args.det_json
+    if path:
+        return read_coco_boxes(
+            path, min_score=args.min_score, nms_iou=args.nms)
+    return None

@@ -7,26 +7,22 @@
     output = inferencer('photo.jpg', bboxes=[[281, 45, 500, 391]])
     output.people[0].vertices  # (V, 3), metres
 """
-import time
-from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Union
+from typing import Any, Optional, Sequence, Union
 
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.dataset import Compose, pseudo_collate
-from mmengine.registry import init_default_scope
 from mmpose.datasets.datasets.utils import parse_pose_metainfo
 
 from mpm_postometro.bodies.cameras import weak_to_perspective
 from mpm_postometro.bodies.skeletons import metainfo
-from .boxes import Boxes, BoxFile, check_box, parse_boxes, read_coco_boxes
-from .images import ImageError, ImageSource, find_images, read_image
+from .images import ImageSource
 from .inference_files import write_outputs
-from .model_loading import find_test_pipeline, load_model
-from .progress import ProgressLine, format_seconds
+from .person_inferencer import (BoxSource, InferenceOutput, Job,
+                                PersonInferencer)
 
 __all__ = ['InferenceOutput', 'MeshInferencer', 'Person']
 
@@ -79,34 +75,7 @@ class Person:
             [self.crop_center - half, self.crop_center + half])
 
 
-@dataclass
-class InferenceOutput:
-    """What a call gives.
-
-    Attributes:
-        people (list[Person]): In the order of pictures and boxes.
-        errors (list[str]): What could not be done; each names the picture
-            and, where it was the box, the box.
-        files (list[Path]): What was written.
-        num_images (int): Pictures that were read.
-    """
-    people: List[Person] = field(default_factory=list)
-    errors: List[str] = field(default_factory=list)
-    files: List[Path] = field(default_factory=list)
-    num_images: int = 0
-
-
-@dataclass
-class _Job:
-    """A picture on its way: done when no crop of it waits any more."""
-    name: str
-    stem: str
-    image: np.ndarray
-    people: List[Person] = field(default_factory=list)
-    waiting: int = 0
-
-
-class MeshInferencer:
+class MeshInferencer(PersonInferencer):
     """Reconstructs the people in photos, given their boxes.
 
     Args:
@@ -133,24 +102,12 @@ class MeshInferencer:
                  device: Optional[Union[str, torch.device]] = None,
                  *,
                  batch_size: int = 16) -> None:
-        if batch_size < 1:
-            raise ValueError(f'batch_size must be positive, got {batch_size}')
-        if not isinstance(config, Config):
-            if not Path(config).is_file():
-                raise FileNotFoundError(f'{config}: no such config')
-            config = Config.fromfile(config)
-        if device is None:
-            device = 'cuda' if torch.cuda.is_available() else 'cpu'
-        self.device = torch.device(device)
-        self.batch_size = batch_size
-        init_default_scope(config.get('default_scope', 'mmpose'))
-        self.pipeline = Compose(find_test_pipeline(config))
-        self.model = load_model(config, checkpoint).to(self.device).eval()
+        super().__init__(config, checkpoint, device, batch_size=batch_size)
         if not hasattr(self.model, 'body'):
             raise ValueError(
-                f'{config.filename}: expected a config of a mesh estimator, '
-                f'got {type(self.model).__name__}, which predicts no mesh')
-        # What transforms may ask for; heads flip by it in flip tests.
+                f'{self.config.filename}: expected a config of a mesh '
+                f'estimator, got {type(self.model).__name__}, which predicts '
+                'no mesh')
         self.dataset_meta = parse_pose_metainfo(metainfo('coco17'))
 
     @property
@@ -160,8 +117,7 @@ class MeshInferencer:
 
     def __call__(self,
                  images: ImageSource,
-                 bboxes: Optional[Union[Sequence, np.ndarray, BoxFile, str,
-                                        Path]] = None,
+                 bboxes: BoxSource = None,
                  out_dir: Optional[Union[str, Path]] = None,
                  *,
                  bbox_format: str = 'xyxy',
@@ -200,101 +156,28 @@ class MeshInferencer:
             FileNotFoundError: If a folder or box file is missing.
             ValueError: If the arguments do not fit together.
         """
-        sources = find_images(images)
-        boxes = _match_boxes(bboxes, sources, images, bbox_format)
         output = InferenceOutput()
-        progress = ProgressLine() if show_progress else None
-        start = time.monotonic()
-        done = 0
-        for job in self._run(sources, boxes, output, focal_length):
-            if job is not None and job.people:
-                output.people += job.people
-                if out_dir is not None:
-                    output.files += write_outputs(
-                        Path(out_dir),
-                        job.stem,
-                        job.image,
-                        job.people,
-                        self.faces,
-                        formats=formats,
-                        viewer=viewer)
-            done += 1
-            if progress is not None:
-                spent = time.monotonic() - start
-                left = spent / done * (len(sources) - done)
-                progress.update(
-                    'inference', done / len(sources),
-                    f'{done}/{len(sources)} images, '
-                    f'{format_seconds(left)} left')
-        if progress is not None:
-            spent = format_seconds(time.monotonic() - start)
-            progress.say(f'inference done: {done} images in {spent}')
+        jobs = self._jobs(
+            images,
+            bboxes,
+            output,
+            partial(_person, focal_length=focal_length),
+            bbox_format=bbox_format,
+            show_progress=show_progress)
+        for job in jobs:
+            if out_dir is not None:
+                output.files += write_outputs(
+                    Path(out_dir),
+                    job.stem,
+                    job.image,
+                    job.people,
+                    self.faces,
+                    formats=formats,
+                    viewer=viewer)
         return output
 
-    def _run(self, sources, boxes, output,
-             focal_length) -> Iterator[Optional[_Job]]:
-        """Yield each picture once its people are done; None if it failed."""
-        jobs: deque = deque()
-        crops: List[Tuple[_Job, int, Dict]] = []
-        stems = _unique_stems(sources)
-        for (name, source), stem, wanted in zip(sources, stems, boxes):
-            try:
-                job = _Job(name, stem, read_image(source))
-                wanted = _whole_or_file(wanted, name, job.image)
-            except (ImageError, ValueError) as error:
-                text = str(error)
-                output.errors.append(
-                    text if text.startswith(name) else f'{name}: {text}')
-                yield None
-                continue
-            output.num_images += 1
-            jobs.append(job)
-            height, width = job.image.shape[:2]
-            for index, xyxy in enumerate(wanted.xyxy):
-                fault = check_box(xyxy, width, height)
-                if fault:
-                    output.errors.append(f'{name}: box {index} {fault}')
-                    continue
-                job.waiting += 1
-                crops.append((job, index,
-                              self._crop(job, index, xyxy,
-                                         wanted.scores[index])))
-                if len(crops) == self.batch_size:
-                    self._predict(crops, focal_length)
-                    crops = []
-            while jobs and not jobs[0].waiting:
-                yield jobs.popleft()
-        if crops:
-            self._predict(crops, focal_length)
-        yield from jobs
 
-    def _crop(self, job: _Job, index: int, xyxy: np.ndarray,
-              score: float) -> Dict:
-        """What the test pipeline makes of one person."""
-        return self.pipeline(
-            dict(
-                img=job.image.copy(),
-                img_path=job.name,
-                img_id=job.name,
-                id=index,
-                category_id=1,
-                img_shape=job.image.shape[:2],
-                ori_shape=job.image.shape[:2],
-                bbox=np.asarray(xyxy, dtype=np.float32)[None],
-                bbox_score=np.array([score], dtype=np.float32),
-                **self.dataset_meta))
-
-    @torch.no_grad()
-    def _predict(self, crops: List[Tuple[_Job, int, Dict]],
-                 focal_length: Optional[float]) -> None:
-        """Run one batch and hand the people to their pictures."""
-        batch = pseudo_collate([data for _, _, data in crops])
-        for (job, index, _), sample in zip(crops, self.model.test_step(batch)):
-            job.people.append(_person(job, index, sample, focal_length))
-            job.waiting -= 1
-
-
-def _person(job: _Job, index: int, sample: Any,
+def _person(job: Job, index: int, sample: Any,
             focal_length: Optional[float]) -> Person:
     """Collect a prediction and place it in the whole picture."""
     pred = sample.pred_instances
@@ -334,64 +217,3 @@ def _numpy(value: Any) -> np.ndarray:
     if isinstance(value, torch.Tensor):
         value = value.detach().cpu()
     return np.asarray(value, dtype=np.float32)
-
-
-def _whole_or_file(wanted, name: str, image: np.ndarray) -> Boxes:
-    if wanted is None:
-        height, width = image.shape[:2]
-        return parse_boxes([[0, 0, width, height]])
-    return wanted.boxes_of(name) if isinstance(wanted, BoxFile) else wanted
-
-
-def _match_boxes(bboxes, sources, images, bbox_format: str) -> List:
-    """One entry a picture: boxes, a file to ask, or None (whole picture).
-
-    Raises:
-        ValueError: If there are not as many lists of boxes as pictures, or
-            two pictures are the same one to the file.
-    """
-    if isinstance(bboxes, (str, Path)):
-        bboxes = read_coco_boxes(bboxes)
-    if isinstance(bboxes, BoxFile):
-        _check_names(bboxes, sources)
-    if bboxes is None or isinstance(bboxes, BoxFile):
-        return [bboxes] * len(sources)
-    if not isinstance(images, (list, tuple)) and len(sources) == 1:
-        return [parse_boxes(bboxes, bbox_format)]
-    if len(bboxes) != len(sources):
-        raise ValueError(
-            f'{len(sources)} images need {len(sources)} lists of boxes, got '
-            f'{len(bboxes)}; the boxes of one image are [[...], [...]], '
-            'those of several are [[[...]], [[...], [...]]]')
-    return [
-        None if item is None else parse_boxes(item, bbox_format)
-        for item in bboxes
-    ]
-
-
-def _check_names(boxes: BoxFile, sources) -> None:
-    """No two files may get the boxes of one picture."""
-    taken: Dict[int, Path] = {}
-    for name, _ in sources:
-        try:
-            image_id = boxes.image_id(name)
-        except ValueError:
-            continue  # reported with its picture, and the others are done
-        path = Path(name).absolute()
-        if taken.setdefault(image_id, path) != path:
-            raise ValueError(
-                f'{boxes.path} cannot tell {taken[image_id]} from {path}: '
-                'both have the name of one picture; do them one by one')
-
-
-def _unique_stems(sources) -> List[str]:
-    """Names of output files; equal ones of different folders get a number."""
-    stems: List[str] = []
-    for name, _ in sources:
-        stem = base = Path(name.replace(' ', '_')).stem
-        number = 2
-        while stem in stems:
-            stem = f'{base}_{number}'
-            number += 1
-        stems.append(stem)
-    return stems
