@@ -159,37 +159,57 @@ class PackMeshInputs(PackPoseInputs):
 
 
 @TRANSFORMS.register_module()
-class PackKeypointInputs(PackMeshInputs):
+class PackKeypointInputs(PackPoseInputs):
     """Pack keypoints as network inputs, to train the pose tokenizer (PCT).
 
-    As :class:`PackMeshInputs`, but needs no image: ``inputs`` is a float32
-    tensor (K, 3) of x, y in crop pixels and visibility.
-    Invisible keypoints have x = y = 0 there.
+    Needs no image: ``inputs`` is a float32 tensor (K, C + 1) of the
+    keypoints' coordinates, for C = 2 the x and y of crop pixels, and of their
+    visibility. Invisible keypoints have zeros there. Numbers of keypoints and
+    coordinates come from the data.
 
     Required Keys:
 
-        - transformed_keypoints, keypoint_weights
-        - what :class:`PackMeshInputs` takes, the image excepted
+        - transformed_keypoints (1, K, C)
+        - keypoint_weights, or keypoints_visible (1, K)
+        - what ``PackPoseInputs`` takes (optional)
+
+    Returned ``gt_instance_labels``: ``keypoint_labels`` and
+    ``keypoint_weights``, tensors. ``gt_instances`` is as in
+    :class:`PackMeshInputs`.
     """
+
+    instance_mapping_table = PackMeshInputs.instance_mapping_table
 
     def transform(self, results: Dict) -> Dict:
         """See the class.
 
         Raises:
-            ValueError: If there are no keypoints.
+            ValueError: If there are no keypoints, or their shape is not
+                (1, K, C), or there is not one weight for each.
         """
+        where = results.get('img_path', results.get('id', 'this sample'))
         if results.get('transformed_keypoints') is None:
-            raise ValueError(f'{self._where(results)} has no '
-                             "'transformed_keypoints': MeshAffine comes "
-                             'before PackKeypointInputs')
+            raise ValueError(f"{where} has no 'transformed_keypoints': "
+                             'MeshAffine comes before PackKeypointInputs')
+        points = np.asarray(results['transformed_keypoints'], np.float32)
+        weights = results.get('keypoint_weights')
+        if weights is None:
+            weights = results.get('keypoints_visible')
+        weights = np.asarray(weights, np.float32)
+        if points.ndim != 3 or len(points) != 1 or \
+                weights.shape != points.shape[:2]:
+            raise ValueError(
+                f'{where} should have one person\'s keypoints (1, K, C) and '
+                f'their weights (1, K), but has {points.shape} and '
+                f'{weights.shape}')
         # the parent wants a picture, and its tensor is replaced below
         packed = super().transform({
-            **results, 'img':
-            np.zeros((1, 1, 3), np.uint8)
+            **results, 'keypoint_labels': points,
+            'keypoint_weights': weights,
+            'img': np.zeros((1, 1, 3), np.uint8)
         })
-        labels = packed['data_samples'].gt_instance_labels
-        visible = labels.keypoint_weights[0, :, None]
-        points = torch.where(visible > 0, labels.keypoint_labels[0],
-                             torch.zeros(()))
-        packed['inputs'] = torch.cat([points, visible], -1)
+        visible = weights[0, :, None]
+        inputs = [np.where(visible > 0, points[0], 0), visible]
+        packed['inputs'] = torch.from_numpy(
+            np.concatenate(inputs, -1).astype(np.float32))
         return packed

@@ -259,11 +259,13 @@ class MeshFlip(BaseTransform):
 
     Mirroring the picture mirrors the camera frame (x becomes -x) and swaps
     left and right; betas stay, since the body's shapes are symmetric. Comes
-    before :class:`MeshAffine`.
+    before :class:`MeshAffine`. Labels without a picture whose size is not
+    known either (annotations of COCO, to train the tokenizer) are mirrored
+    about the middle of the box, which makes the same crop.
 
     Required Keys:
 
-        - img or img_shape
+        - img or img_shape, or bbox_center
         - bbox, bbox_center, bbox_rotation (optional)
         - keypoints, keypoints_visible, keypoints_occluded, flip_indices
           (optional)
@@ -316,13 +318,27 @@ class MeshFlip(BaseTransform):
         if results.get('img') is not None:
             h, w = results['img'].shape[:2]
             results['img'] = np.ascontiguousarray(imflip(results['img']))
-        else:
+        elif results.get('img_shape') is not None:
             h, w = results['img_shape'][:2]
+        else:
+            h = w = self._width_about_box(results)
         self._flip_2d(results, w, h)
         self._flip_3d(results, w)
         return results
 
-    def _flip_2d(self, results: Dict, w: int, h: int) -> None:
+    @staticmethod
+    def _width_about_box(results: Dict) -> float:
+        """Width of a picture in whose middle the box lies."""
+        if results.get('bbox_center') is None or \
+                results.get('intrinsics') is not None:
+            raise ValueError(
+                'MeshFlip mirrors about the middle of the picture, and '
+                f"{results.get('img_path', 'this sample')} has neither 'img' "
+                "nor 'img_shape'; with 'bbox_center' and without "
+                "'intrinsics' it needs none of them")
+        return 2 * float(results['bbox_center'][0, 0]) + 1
+
+    def _flip_2d(self, results: Dict, w: float, h: float) -> None:
         if results.get('bbox') is not None:
             results['bbox'] = flip_bbox(results['bbox'], (w, h), 'xyxy')
         if results.get('bbox_center') is not None:
@@ -339,7 +355,7 @@ class MeshFlip(BaseTransform):
                      'joints_2d_visible')
             results['joints_2d'][..., 0] = w - 1 - results['joints_2d'][..., 0]
 
-    def _flip_3d(self, results: Dict, w: int) -> None:
+    def _flip_3d(self, results: Dict, w: float) -> None:
         if results.get('joints_3d') is not None:
             _permute(results, self.joint_flips, 'joints_3d',
                      'joints_3d_visible')

@@ -156,6 +156,30 @@ def test_keypoint_inputs_need_no_image():
     assert not inputs[~keep].any()
 
 
+@pytest.mark.parametrize('shape', [(1, 16, 2), (1, 17, 3), (1, 5, 3)])
+def test_keypoint_inputs_of_any_number_and_dimension(shape):
+    points = np.random.RandomState(0).normal(size=shape)  # float64
+    weights = np.ones(shape[:2], np.float32)
+    weights[0, 2] = 0
+    sample = dict(
+        transformed_keypoints=points, keypoints_visible=weights, id=7)
+    packed = PackKeypointInputs()(sample)
+    inputs, labels = packed['inputs'], packed['data_samples']
+    assert inputs.shape == (shape[1], shape[2] + 1)
+    assert inputs.dtype == torch.float32
+    np.testing.assert_allclose(
+        inputs[:, :-1], points[0] * weights[0, :, None], rtol=1e-6)
+    np.testing.assert_array_equal(inputs[:, -1], weights[0])
+    labels = labels.gt_instance_labels
+    np.testing.assert_allclose(labels.keypoint_labels, points, rtol=1e-6)
+    np.testing.assert_array_equal(labels.keypoint_weights, weights)
+    assert 'img' not in sample
+    with pytest.raises(ValueError, match=r'7 should have.*\(1, 3\)'):
+        PackKeypointInputs()({**sample, 'keypoints_visible': weights[:, :3]})
+    with pytest.raises(ValueError, match=r'\(1, K, C\)'):
+        PackKeypointInputs()({**sample, 'transformed_keypoints': points[0]})
+
+
 def test_keypoint_inputs_need_a_crop():
     with pytest.raises(ValueError, match='MeshAffine'):
         PackKeypointInputs()(plain_sample())

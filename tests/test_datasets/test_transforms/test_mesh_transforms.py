@@ -195,6 +195,26 @@ def test_crop_of_the_mirror_is_the_mirrored_crop(rotation):
     np.testing.assert_allclose(out['bbox'][0], mirrored)
 
 
+def test_flip_needs_no_picture_for_the_crop():
+    """Annotations alone give the keypoints that a picture gives."""
+    crop = MeshAffine((128, 128))
+    for rotation in (0., 35.):
+        sample = make_sample(11, rotation=rotation, image=False)
+        expected = crop(MeshFlip(prob=1.0)(copy.deepcopy(sample)))
+        for key in ('img_shape', 'intrinsics'):
+            del sample[key]
+        out = crop(MeshFlip(prob=1.0)(sample))
+        for key in ('transformed_keypoints', 'joints_2d'):
+            np.testing.assert_allclose(out[key], expected[key], atol=1e-3)
+        np.testing.assert_array_equal(out['keypoint_weights'],
+                                      expected['keypoint_weights'])
+        assert expected['keypoint_weights'].sum() > 3
+    sample = make_sample(11, image=False)
+    del sample['img_shape']
+    with pytest.raises(ValueError, match='neither .* nor .*intrinsics'):
+        MeshFlip(prob=1.0)(sample)
+
+
 def test_flip_does_not_write_into_the_data_set():
     sample = make_sample(6)
     kept = copy.deepcopy(sample)
