@@ -31,6 +31,8 @@ def run_python(code, **env):
 
 def test_mmpose_imports_and_nothing_is_left_behind():
     out = run_python('import mpm_postometro, sys, importlib.util as u\n'
+                     # Optional, slow to import and wanted by one backbone.
+                     'assert "timm" not in sys.modules\n'
                      'import mmpose.models, mmpose.apis, torchvision\n'
                      'from mmpose.visualization import PoseLocalVisualizer\n'
                      'from mmengine.utils.dl_utils import collect_env\n'
