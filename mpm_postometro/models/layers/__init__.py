@@ -4,6 +4,7 @@ from .mesh_upsampler import MeshUpsampler, SparseMatrix
 from .mixer import FCBlock, MixerLayer, MixerMLP
 from .pose_modulator import PoseModulator
 from .positional_encoding import sine_position_code
+from .token_mixing import mix_tokens, normed_token_mlp
 from .transformer import (Attention, DecoderLayer, EncoderDecoder,
                           EncoderLayer, TransformerDecoder, TransformerEncoder)
 from .vector_quantizer import QuantizerOutput, VectorQuantizer
@@ -12,5 +13,6 @@ __all__ = [
     'Attention', 'DecoderLayer', 'EncoderDecoder', 'EncoderLayer', 'FCBlock',
     'MeshAttention', 'MeshUpsampler', 'MixerLayer', 'MixerMLP',
     'PoseModulator', 'QuantizerOutput', 'SparseMatrix', 'TransformerDecoder',
-    'TransformerEncoder', 'VectorQuantizer', 'sine_position_code'
+    'TransformerEncoder', 'VectorQuantizer', 'mix_tokens', 'normed_token_mlp',
+    'sine_position_code'
 ]

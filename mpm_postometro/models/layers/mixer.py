@@ -7,6 +7,8 @@ without renaming.
 """
 from torch import Tensor, nn
 
+from .token_mixing import mix_tokens, normed_token_mlp
+
 __all__ = ['FCBlock', 'MixerLayer', 'MixerMLP']
 
 
@@ -65,6 +67,12 @@ class MixerLayer(nn.Module):
         token_hidden (int): Hidden width of the MLP over the token axis.
         channel_hidden (int): Hidden width of the MLP over the channels.
         dropout (float): Dropout rate inside both MLPs. Defaults to 0.
+        recompute (bool): Save memory in training, see
+            :func:`normed_token_mlp`; for full precision without dropout.
+            Defaults to False.
+
+    Raises:
+        ValueError: If ``recompute`` comes with dropout.
     """
 
     def __init__(self,
@@ -72,8 +80,12 @@ class MixerLayer(nn.Module):
                  channels: int,
                  token_hidden: int,
                  channel_hidden: int,
-                 dropout: float = 0.) -> None:
+                 dropout: float = 0.,
+                 recompute: bool = False) -> None:
         super().__init__()
+        if recompute and dropout:
+            raise ValueError('a layer with dropout cannot recompute')
+        self.recompute = recompute
         self.layernorm1 = nn.LayerNorm(channels)
         self.MLP_token = MixerMLP(num_tokens, token_hidden, dropout)
         self.layernorm2 = nn.LayerNorm(channels)
@@ -88,6 +100,14 @@ class MixerLayer(nn.Module):
         Returns:
             Tensor: Tokens shaped ``(B, N, D)``.
         """
-        y = self.MLP_token(self.layernorm1(x).transpose(1, 2))
-        x = x + y.transpose(1, 2)
+        x = x + self._mix_tokens(x)
         return x + self.MLP_channel(self.layernorm2(x))
+
+    def _mix_tokens(self, x: Tensor) -> Tensor:
+        norm = self.layernorm1
+        up, gelu, drop, down, drop_out = self.MLP_token.ff
+        if self.recompute:
+            return normed_token_mlp(x, norm.weight, norm.bias, norm.eps,
+                                    up.weight, up.bias, down.weight, down.bias)
+        x = drop(gelu(mix_tokens(norm(x), up.weight, up.bias)))
+        return drop_out(mix_tokens(x, down.weight, down.bias))

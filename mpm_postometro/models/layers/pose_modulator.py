@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from .mixer import FCBlock, MixerLayer
+from .token_mixing import mix_tokens
 
 __all__ = ['PoseModulator']
 
@@ -96,5 +97,5 @@ class PoseModulator(nn.Module):
         if self.order == 'paper':
             return self.proj(self.mixers(torch.cat([tokens, confidence], -1)))
         x = self.norm(self.mixers(self.start_embed(tokens)))
-        x = self.token_mlp(x.transpose(1, 2)).transpose(1, 2)
+        x = mix_tokens(x, self.token_mlp.weight, self.token_mlp.bias)
         return self.proj(torch.cat([x, confidence.to(x)], -1))

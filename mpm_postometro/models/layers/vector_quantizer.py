@@ -7,7 +7,11 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .token_mixing import mix_tokens
+
 __all__ = ['QuantizerOutput', 'VectorQuantizer']
+
+Mixed = Tuple[Tensor, Tensor, Tensor]
 
 
 class QuantizerOutput(NamedTuple):
@@ -61,6 +65,12 @@ class VectorQuantizer(nn.Module):
             fraction of the mean count is moved to a random input of the
             current batch. 0, as published, never revives; 0.02 is a
             sensible value. Defaults to 0.
+        distance (str): 'euclidean', as published, or 'cosine' (after
+            `ViT-VQGAN`_, sec. 3.2): inputs and codes are scaled to length
+            ``sqrt(D)``, so that their direction alone counts and no code
+            is out of reach. Defaults to 'euclidean'.
+
+    .. _`ViT-VQGAN`: https://arxiv.org/abs/2110.04627
     """
 
     def __init__(self,
@@ -69,8 +79,12 @@ class VectorQuantizer(nn.Module):
                  decay: float = 0.9,
                  eps: float = 1e-5,
                  kmeans_iters: int = 0,
-                 revive_threshold: float = 0.) -> None:
+                 revive_threshold: float = 0.,
+                 distance: str = 'euclidean') -> None:
         super().__init__()
+        if distance not in ('euclidean', 'cosine'):
+            raise ValueError("distance should be 'euclidean' or 'cosine', "
+                             f'but got {distance!r}')
         if not 0 <= decay < 1:
             raise ValueError(f'decay should be in [0, 1), but got {decay}')
         if not 0 <= revive_threshold < 1:
@@ -82,7 +96,9 @@ class VectorQuantizer(nn.Module):
         self.eps = eps
         self.kmeans_iters = kmeans_iters
         self.revive_threshold = revive_threshold
-        self.register_buffer('codebook', torch.randn(num_codes, channels))
+        self.distance = distance
+        self.register_buffer('codebook',
+                             self._scaled(torch.randn(num_codes, channels)))
         self.register_buffer('ema_w', torch.randn(num_codes, channels))
         self.register_buffer('ema_cluster_size', torch.zeros(num_codes))
         # Known on the host, so that only the first step looks at the device.
@@ -91,26 +107,39 @@ class VectorQuantizer(nn.Module):
     def extra_repr(self) -> str:
         return (f'num_codes={self.num_codes}, channels={self.channels}, '
                 f'decay={self.decay}, kmeans_iters={self.kmeans_iters}, '
-                f'revive_threshold={self.revive_threshold}')
+                f'revive_threshold={self.revive_threshold}, '
+                f'distance={self.distance!r}')
+
+    def _scaled(self, vectors: Tensor) -> Tensor:
+        """Vectors ``(..., D)`` as they are compared."""
+        if self.distance == 'euclidean':
+            return vectors
+        return F.normalize(vectors, dim=-1) * self.channels**0.5
 
     def distances(self, z: Tensor) -> Tensor:
         """Squared Euclidean distances ``(..., V)`` of ``z (..., D)`` to all
-        codes."""
-        return self._partial_distances(z) + z.square().sum(-1, keepdim=True)
-
-    def _partial_distances(self, z: Tensor) -> Tensor:
-        """Squared distances less ``|z|^2``, which no argmin depends on."""
-        return _add_products(z, self.codebook)
+        codes; of scaled ``z`` where the distance is 'cosine'."""
+        z = self._scaled(z)
+        rows = _add_products(z.flatten(0, -2), self.codebook)
+        return (rows.view(*z.shape[:-1], self.num_codes) +
+                z.square().sum(-1, keepdim=True))
 
     def lookup(self, codes: Tensor) -> Tensor:
         """Codebook vectors ``(..., D)`` of codes ``(...)``."""
         return F.embedding(codes, self.codebook)
 
-    def forward(self, z: Tensor) -> QuantizerOutput:
+    def forward(self,
+                z: Tensor,
+                mixed: Optional[Mixed] = None) -> QuantizerOutput:
         """Quantise ``z``, and in training move the codebook.
 
         Args:
             z (Tensor): Latent vectors ``(..., D)``.
+            mixed (tuple[Tensor, Tensor, Tensor], optional): Where ``z (B, N,
+                D)`` is ``mix_tokens(x, weight, bias)``, these three. With
+                fewer vectors in ``x (B, K, D)`` than in ``z``, the distances
+                of ``z`` cost little more than those of ``x``. Defaults to
+                None.
 
         Returns:
             QuantizerOutput: See there.
@@ -120,11 +149,15 @@ class VectorQuantizer(nn.Module):
                              f'{self.channels}, but got {tuple(z.shape)}')
         # Half precision would choose other codes.
         with torch.autocast(z.device.type, enabled=False):
-            z = z.float()
+            z = self._scaled(z.float())
             latents = z.detach().flatten(0, -2)
             if self.training and self._maybe_fresh:
                 self._start(latents)
-            codes = self._partial_distances(latents).argmin(-1)
+            if mixed is None or self.distance == 'cosine':
+                codes = _nearest(latents, self.codebook)
+            else:
+                mixed = tuple(part.detach().float() for part in mixed)
+                codes = _nearest_of_mixed(*mixed, self.codebook)
             chosen = self.lookup(codes).view_as(z)
             latent_loss = F.mse_loss(z, chosen)
             quantized = z + (chosen - z).detach()
@@ -146,6 +179,8 @@ class VectorQuantizer(nn.Module):
         # In place, as what remembers the tensors (DDP) must see the change;
         # the lookup's gradient does not need the old values.
         torch.div(self.ema_w, size[:, None], out=self.codebook)
+        if self.distance == 'cosine':
+            self.codebook.copy_(self._scaled(self.codebook))
         if self.revive_threshold > 0:
             self._revive(latents)
         share = counts / counts.sum()
@@ -171,10 +206,10 @@ class VectorQuantizer(nn.Module):
             return
         centres = _random_rows(latents, self.num_codes)
         for _ in range(self.kmeans_iters):
-            nearest = _add_products(latents, centres).argmin(-1)
+            nearest = _nearest(latents, centres)
             counts, sums = _cluster(latents, nearest, self.num_codes)
-            centres = torch.where(counts[:, None] > 0,
-                                  sums / counts.clamp(min=1)[:, None], centres)
+            means = self._scaled(sums / counts.clamp(min=1)[:, None])
+            centres = torch.where(counts[:, None] > 0, means, centres)
         # An empty cluster gets a small count: it moves easily, and is the
         # first to be revived.
         size = counts.clamp(min=self.eps)
@@ -187,11 +222,44 @@ class VectorQuantizer(nn.Module):
         super()._load_from_state_dict(*args, **kwargs)
 
 
+# Entries of a piece of the distance table: it stays in the processor's cache.
+_PIECE = 2**20
+
+
 def _add_products(z: Tensor, codebook: Tensor) -> Tensor:
-    """``|c|^2 - 2 z.c`` for all pairs, ``(..., D), (V, D) -> (..., V)``."""
-    norms = codebook.square().sum(-1)
-    products = torch.addmm(norms, z.flatten(0, -2), codebook.t(), alpha=-2)
-    return products.view(*z.shape[:-1], len(codebook))
+    """``|c|^2 - 2 z.c`` for all pairs, ``(M, D), (V, D) -> (M, V)``: squared
+    distances less ``|z|^2``, which no argmin depends on."""
+    return torch.addmm(codebook.square().sum(-1), z, codebook.t(), alpha=-2)
+
+
+def _nearest(z: Tensor, codebook: Tensor) -> Tensor:
+    """Nearest code ``(M, )`` of each vector ``(M, D)``.
+
+    The whole table of distances would be the largest tensor of a step.
+    """
+    if z.device.type != 'cpu':  # where many small steps cost more than space
+        return _add_products(z, codebook).argmin(-1)
+    rows = max(1, _PIECE // len(codebook))
+    norms, transposed = codebook.square().sum(-1), codebook.t()
+    return torch.cat([
+        torch.addmm(norms, piece, transposed, alpha=-2).argmin(-1)
+        for piece in z.split(rows)
+    ])
+
+
+def _nearest_of_mixed(x: Tensor, weight: Tensor, bias: Tensor,
+                      codebook: Tensor) -> Tensor:
+    """Nearest code ``(B * N, )`` of each ``mix_tokens(x, weight, bias)``:
+    the products with the codes are mixed, not the vectors."""
+    offset = _add_products(bias, codebook)  # (N, V)
+    weight, transposed = -2 * weight, codebook.t()
+    rows = len(x)
+    if x.device.type == 'cpu':
+        rows = max(1, _PIECE // offset.numel())
+    return torch.cat([
+        mix_tokens(piece @ transposed, weight, offset).argmin(-1).flatten()
+        for piece in x.split(rows)
+    ])
 
 
 def _is_parallel() -> bool:

@@ -3,12 +3,13 @@
 from typing import NamedTuple, Optional, Sequence, Tuple, Union
 
 import torch
+import torch.nn.functional as F
 from mmengine.model import BaseModule
 from mmpose.registry import MODELS
 from mmpose.utils.typing import OptConfigType
 from torch import Tensor, nn
 
-from ..layers import MixerLayer, QuantizerOutput, VectorQuantizer
+from ..layers import MixerLayer, QuantizerOutput, VectorQuantizer, mix_tokens
 
 __all__ = ['PCTTokenizer', 'TokenizerOutput', 'sample_joint_features']
 
@@ -201,7 +202,10 @@ class PCTTokenizer(BaseModule):
             ValueError: If a shape does not fit, or image features are
                 missing or given in vain.
         """
-        return self.quantizer(self.encode_latents(joints, visible, img_feats))
+        mixed = self._encode(joints, visible, img_feats)
+        if self.num_tokens <= self.num_joints:
+            return self.quantizer(mix_tokens(*mixed))
+        return self.quantizer(mix_tokens(*mixed), mixed)
 
     def encode_latents(self,
                        joints: Tensor,
@@ -209,6 +213,11 @@ class PCTTokenizer(BaseModule):
                        img_feats: Optional[Tensor] = None) -> Tensor:
         """As :meth:`encode`, but returns the encoder's output ``(B, N, D)``
         before it is quantised."""
+        return mix_tokens(*self._encode(joints, visible, img_feats))
+
+    def _encode(self, joints: Tensor, visible: Optional[Tensor],
+                img_feats: Optional[Tensor]) -> Tuple[Tensor, Tensor, Tensor]:
+        """The encoder's output as arguments of :func:`mix_tokens`."""
         self._check_inputs(joints, visible, img_feats)
         seen = torch.ones_like(joints[..., 0], dtype=torch.bool)
         if visible is not None:
@@ -227,8 +236,12 @@ class PCTTokenizer(BaseModule):
         x = torch.where(seen[..., None], x, self.invisible_token.to(x.dtype))
 
         x = self.encoder_layer_norm(self.encoder(x))  # (B, K, W)
-        x = self.token_mlp(x.transpose(1, 2)).transpose(1, 2)  # (B, N, W)
-        return self.feature_embed(x)
+        # As published, ``feature_embed(token_mlp(x))``: both are linear, and
+        # the wide layer costs less on K joints than on N tokens.
+        mix, embed = self.token_mlp, self.feature_embed
+        bias = torch.addmm(embed.bias, mix.bias[:, None],
+                           embed.weight.sum(1)[None])  # (N, D)
+        return F.linear(x, embed.weight), mix.weight, bias
 
     def decode(self, tokens: Tensor) -> Tensor:
         """Turn tokens into joints.
@@ -251,7 +264,8 @@ class PCTTokenizer(BaseModule):
         if tokens.ndim != 3 or tokens.shape[1:] != expected:
             raise ValueError(f'expected token features (B, {expected[0]}, '
                              f'{expected[1]}), but got {tuple(tokens.shape)}')
-        x = self.decoder_token_mlp(tokens.transpose(1, 2)).transpose(1, 2)
+        mix = self.decoder_token_mlp
+        x = mix_tokens(tokens, mix.weight, mix.bias)  # (B, K, D)
         x = self.decoder(self.decoder_start(x))
         joints = self.recover_embed(self.decoder_layer_norm(x))
         if self.coord_scale is not None:
@@ -297,6 +311,7 @@ def _mixers(num_joints: int, cfg: OptConfigType,
     """Width and mixer layers, from defaults and what ``cfg`` changes."""
     cfg = {**defaults, **(cfg or {})}
     num_blocks = cfg.pop('num_blocks')
+    cfg['recompute'] = not cfg.get('dropout')
     return cfg['channels'], nn.Sequential(*(MixerLayer(num_joints, **cfg)
                                             for _ in range(num_blocks)))
 

@@ -4,8 +4,10 @@ import socket
 import pytest
 import torch
 import torch.multiprocessing as mp
+import torch.nn.functional as F
 
-from mpm_postometro.models.layers import VectorQuantizer
+from mpm_postometro.models.layers import (VectorQuantizer, mix_tokens,
+                                          vector_quantizer)
 
 NAMES = ('codebook', 'ema_w', 'ema_cluster_size')
 
@@ -116,11 +118,68 @@ def test_more_codes_than_inputs():
     assert quantizer.codebook.isfinite().all()
 
 
+def test_pieces_find_the_same_codes(monkeypatch):
+    torch.manual_seed(0)
+    quantizer = VectorQuantizer(7, 3).eval()
+    z = torch.randn(50, 3)
+    codes = quantizer(z).codes
+    monkeypatch.setattr(vector_quantizer, '_PIECE', 14)
+    assert quantizer(z).codes.equal(codes)
+    assert codes.equal(quantizer.distances(z).argmin(-1))
+
+
+@pytest.mark.parametrize('distance', ['euclidean', 'cosine'])
+def test_codes_of_mixed_vectors(distance, monkeypatch):
+    monkeypatch.setattr(vector_quantizer, '_PIECE', 200)
+    torch.manual_seed(0)
+    quantizer = VectorQuantizer(16, 3, distance=distance).eval()
+    mixed = torch.randn(9, 4, 3), torch.randn(8, 4), torch.randn(8, 3)
+    z = mix_tokens(*mixed)
+    assert quantizer(z, mixed).codes.equal(quantizer(z).codes)
+
+
+def test_cosine_codes_know_directions_only():
+    torch.manual_seed(0)
+    quantizer = VectorQuantizer(16, 4, distance='cosine').eval()
+    lengths = quantizer.codebook.norm(dim=-1)
+    torch.testing.assert_close(lengths, torch.full((16, ), 2.))  # sqrt(4)
+    z = torch.randn(5, 6, 4, requires_grad=True)
+    output = quantizer(z)
+    assert quantizer(1000 * z).codes.equal(output.codes)
+    best = F.cosine_similarity(z[..., None, :], quantizer.codebook, dim=-1)
+    assert output.codes.equal(best.argmax(-1))
+    assert output.codes.equal(quantizer.distances(z).argmin(-1))
+    # The length of an input has no gradient, its direction has.
+    grad, = torch.autograd.grad(output.latent_loss, z)
+    assert (grad * z).sum(-1).abs().max() < 1e-6 < grad.abs().max()
+
+
+@pytest.mark.parametrize('kmeans_iters', [0, 5])
+def test_cosine_codebook_stays_on_its_sphere_and_is_used(kmeans_iters):
+    torch.manual_seed(0)
+    centres = F.normalize(torch.randn(8, 6), dim=-1)
+    z = centres.repeat(40, 1) * (1 + 10 * torch.rand(320, 1))
+    z = z + 0.001 * torch.randn_like(z)
+    quantizer = VectorQuantizer(
+        32,
+        6,
+        distance='cosine',
+        kmeans_iters=kmeans_iters,
+        revive_threshold=0.1).train()
+    for _ in range(40):
+        output = quantizer(z)
+        lengths = quantizer.codebook.norm(dim=-1)
+        torch.testing.assert_close(lengths, torch.full((32, ), 6**0.5))
+    assert output.usage > 0.7 and output.latent_loss < 1e-4
+
+
 def test_bad_arguments():
     with pytest.raises(ValueError, match='width 4'):
         VectorQuantizer(8, 4)(torch.zeros(2, 3))
     with pytest.raises(ValueError, match='decay'):
         VectorQuantizer(8, 4, decay=1.)
+    with pytest.raises(ValueError, match="'euclidean' or 'cosine'"):
+        VectorQuantizer(8, 4, distance='manhattan')
     with pytest.raises(ValueError, match='revive_threshold'):
         VectorQuantizer(8, 4, revive_threshold=2.)
 
@@ -139,7 +198,8 @@ def _two_steps(rank, port, folder):
     torch.distributed.init_process_group(
         'gloo', init_method=f'tcp://127.0.0.1:{port}', rank=rank, world_size=2)
     results = []
-    for options in (dict(), dict(kmeans_iters=3, revive_threshold=0.3)):
+    for options in (dict(), dict(kmeans_iters=3, revive_threshold=0.3),
+                    dict(distance='cosine')):
         quantizer = _build(options)
         torch.manual_seed(rank)
         for z in _batches():
@@ -157,11 +217,14 @@ def test_two_processes_equal_one(tmp_path):
         port = probe.getsockname()[1]
     mp.spawn(_two_steps, (port, str(tmp_path)), nprocs=2)
     first, second = (torch.load(tmp_path / f'{rank}.pth') for rank in (0, 1))
-    single = _build({})
-    for z in _batches():
-        output = single(z)
+    for case, options in ((2, dict(distance='cosine')), (0, {})):
+        single = _build(options)
+        for z in _batches():
+            output = single(z)
+        for name in NAMES:
+            torch.testing.assert_close(first[case][0][name],
+                                       getattr(single, name))
     for name in NAMES:
-        torch.testing.assert_close(first[0][0][name], getattr(single, name))
         # With the random choices of k-means and revival too.
         for one, other in zip(first, second):
             assert one[0][name].equal(other[0][name])
