@@ -1,4 +1,6 @@
 # Copyright (c) The mpm_postometro authors. All rights reserved.
+from .codebook_metric import CodebookMetric
+from .keypoint_error_metric import KeypointErrorMetric
 from .mesh_metric import MeshMetric
 
-__all__ = ['MeshMetric']
+__all__ = ['CodebookMetric', 'KeypointErrorMetric', 'MeshMetric']
