@@ -34,8 +34,5 @@ train_dataloader = dict(batch_size=32, dataset=dict(pipeline=train_pipeline))
 
 optim_wrapper = dict(optimizer=dict(lr=7e-3))
 train_cfg = dict(max_epochs=8)
-val_evaluator = [
-    dict(type='EPE'),
-    dict(type='PCKAccuracy', thr=0.05, norm_item='bbox')
-]
+val_evaluator = [dict(type='KeypointErrorMetric')]
 test_evaluator = val_evaluator

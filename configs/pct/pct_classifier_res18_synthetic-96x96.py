@@ -14,8 +14,5 @@ train_dataloader = dict(batch_size=32)
 train_cfg = dict(max_epochs=3)
 optim_wrapper = dict(optimizer=dict(lr=2e-3))
 
-val_evaluator = [
-    dict(type='EPE'),
-    dict(type='PCKAccuracy', thr=0.05, norm_item='bbox')
-]
+val_evaluator = [dict(type='KeypointErrorMetric')]
 test_evaluator = val_evaluator

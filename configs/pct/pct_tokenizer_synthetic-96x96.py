@@ -25,7 +25,10 @@ val_dataloader = dict(
 test_dataloader = dict(
     batch_size=100, dataset=dict(keypoints_only=True, pipeline=test_pipeline))
 
-val_evaluator = [dict(type='EPE')]
+val_evaluator = [
+    dict(type='KeypointErrorMetric'),
+    dict(type='CodebookMetric', num_codes={{_base_.tokenizer.num_codes}})
+]
 test_evaluator = val_evaluator
 
 train_cfg = dict(max_epochs=4, val_interval=4)
