@@ -1,0 +1,51 @@
+# HRNet-W48 of MMPose. The head reads its coarsest map, 384 x 8 x 8.
+#
+# Weights come from a heatmap network of MMPose's zoo. That read the finest
+# map only: what the last fusion does to the coarse one has no weights there.
+# So the last stage learns, and the others stay as they are.
+backbone = dict(
+    type='HRNet',
+    extra=dict(
+        stage1=dict(
+            num_modules=1,
+            num_branches=1,
+            block='BOTTLENECK',
+            num_blocks=(4, ),
+            num_channels=(64, )),
+        stage2=dict(
+            num_modules=1,
+            num_branches=2,
+            block='BASIC',
+            num_blocks=(4, 4),
+            num_channels=(48, 96)),
+        stage3=dict(
+            num_modules=4,
+            num_branches=3,
+            block='BASIC',
+            num_blocks=(4, 4, 4),
+            num_channels=(48, 96, 192)),
+        stage4=dict(
+            num_modules=3,
+            num_branches=4,
+            block='BASIC',
+            num_blocks=(4, 4, 4, 4),
+            num_channels=(48, 96, 192, 384),
+            multiscale_output=True)))
+frozen_backbone = dict(
+    **backbone,
+    frozen_stages=3,
+    init_cfg=dict(
+        type='Pretrained',
+        prefix='backbone.',
+        checkpoint='https://download.openmmlab.com/mmpose/v1/'
+        'body_2d_keypoint/topdown_heatmap/coco/'
+        'td-hm_hrnet-w48_8xb32-210e_coco-256x192-0e67c616_20220913.pth'))
+# The last fusion also makes the three finer maps, which nobody reads.
+find_unused_parameters = True
+data_preprocessor = dict(
+    type='PoseDataPreprocessor',
+    mean=[123.675, 116.28, 103.53],
+    std=[58.395, 57.12, 57.375],
+    bgr_to_rgb=True)
+feat_channels = 384
+feat_size = (8, 8)

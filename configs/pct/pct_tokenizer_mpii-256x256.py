@@ -1,0 +1,23 @@
+# PCT stage one on MPII (16 joints), with the recipe of COCO. Reads no picture:
+#
+#   bash tools/dist_train.sh configs/pct/pct_tokenizer_mpii-256x256.py 8
+_base_ = [
+    '../_base_/pct_runtime.py',
+    '../_base_/datasets/mpii_256x256.py',
+]
+
+model = dict(
+    type='TokenizerEstimator',
+    tokenizer=dict(type='PCTTokenizer', num_joints=16))
+
+train_dataloader = dict(
+    batch_size=64, dataset=dict(pipeline={{_base_.keypoint_train_pipeline}}))
+val_dataloader = dict(
+    batch_size=64, dataset=dict(pipeline={{_base_.keypoint_test_pipeline}}))
+test_dataloader = val_dataloader
+
+train_cfg = dict(max_epochs=50)
+optim_wrapper = dict(
+    type='OptimWrapper', optimizer=dict(lr=1e-2, weight_decay=0.15))
+default_hooks = dict(checkpoint=dict(save_best='PCK'))
+auto_scale_lr = dict(base_batch_size=512)
