@@ -3,14 +3,13 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, List, Sequence
 
-import cv2
 import numpy as np
 
 from mpm_postometro.bodies.skeletons import SKELETONS
 from mpm_postometro.visualization import (PALETTE, ViewerMesh, export_mesh,
                                           overlay_weak_perspective,
                                           person_panel, write_mesh_viewer)
-from mpm_postometro.visualization.export import atomic_write
+from mpm_postometro.visualization.export import atomic_write, write_picture
 
 if TYPE_CHECKING:
     from .inferencer import Person
@@ -105,12 +104,8 @@ def write_outputs(out_dir: Path,
     placed = np.stack([p.vertices + p.transl for p in people])
     picture = person_panel(image, draw_people(image, people, faces), placed,
                            faces)
-    done, data = cv2.imencode('.png', picture)
-    if not done:
-        raise ValueError(f'{stem}: the overlay could not be encoded')
     files = [
-        atomic_write(out_dir / f'{stem}_overlay.png',
-                     lambda name: Path(name).write_bytes(data.tobytes())),
+        write_picture(out_dir / f'{stem}_overlay.png', picture),
         write_npz(out_dir / f'{stem}.npz', people, faces)
     ]
     meshes = []

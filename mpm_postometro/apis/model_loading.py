@@ -8,11 +8,35 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.model import revert_sync_batchnorm
-from mmpose.registry import MODELS
+from mmpose.datasets.datasets.utils import parse_pose_metainfo
+from mmpose.registry import DATASETS, MODELS
 
 from mpm_postometro.compat import load_checkpoint_file
 
-__all__ = ['find_test_pipeline', 'load_model']
+__all__ = [
+    'find_metainfo', 'find_test_dataset', 'find_test_pipeline', 'load_model'
+]
+
+
+def find_test_dataset(config: Config) -> Dict:
+    """The config of the test data, without wrappers.
+
+    Args:
+        config (Config): Of a model with its data.
+
+    Returns:
+        dict: Of ``test_dataloader`` or ``val_dataloader``, whichever comes
+        first; empty if there is none with a pipeline.
+    """
+    for loader in ('test_dataloader', 'val_dataloader'):
+        dataset = (config.get(loader) or {}).get('dataset') or {}
+        for _ in range(5):  # inside wrappers
+            if dataset.get('pipeline'):
+                return dataset
+            inner = dataset.get('dataset') or (dataset.get('datasets')
+                                               or [{}])[0]
+            dataset = inner
+    return {}
 
 
 def find_test_pipeline(config: Config) -> List[Dict]:
@@ -28,19 +52,41 @@ def find_test_pipeline(config: Config) -> List[Dict]:
     Raises:
         ValueError: If there are none.
     """
-    for loader in ('test_dataloader', 'val_dataloader'):
-        dataset = (config.get(loader) or {}).get('dataset') or {}
-        for _ in range(5):  # inside wrappers
-            if dataset.get('pipeline'):
-                return list(dataset['pipeline'])
-            inner = dataset.get('dataset') or (dataset.get('datasets')
-                                               or [{}])[0]
-            dataset = inner
+    dataset = find_test_dataset(config)
+    if dataset:
+        return list(dataset['pipeline'])
     if config.get('test_pipeline'):
         return list(config.test_pipeline)
     raise ValueError(
         f'{config.filename}: expected test_dataloader.dataset.pipeline, '
         'val_dataloader.dataset.pipeline or test_pipeline')
+
+
+def find_metainfo(config: Config) -> Dict:
+    """Names, links and mirror images of the joints of the config's test
+    data.
+
+    Args:
+        config (Config): Of a model with its data. No data are read.
+
+    Returns:
+        dict: As MMPose parses it: ``keypoint_id2name``, ``skeleton_links``,
+        ``flip_indices`` and so on.
+
+    Raises:
+        ValueError: If the data set is unknown, or does not say.
+    """
+    dataset = find_test_dataset(config)
+    kind = dataset.get('type')
+    if isinstance(kind, str):
+        kind = DATASETS.get(kind)
+    raw = dataset.get('metainfo') or getattr(kind, 'METAINFO', None)
+    if not raw:
+        raise ValueError(
+            f'{config.filename}: expected test_dataloader.dataset with a type '
+            'that is registered and knows its joints, got '
+            f'{dataset.get("type")!r}')
+    return parse_pose_metainfo(dict(raw))
 
 
 def load_model(

@@ -1,5 +1,5 @@
 # Copyright (c) The mpm_postometro authors. All rights reserved.
-"""Meshes to files that other programs open.
+"""Meshes and pictures to files that other programs open.
 
 Our camera frame has y down and z forward (OpenCV). The files have y up and z
 towards the viewer, as glTF demands and mesh viewers expect: points turn half
@@ -14,11 +14,15 @@ import tempfile
 from pathlib import Path
 from typing import Callable, Sequence, Union
 
+import cv2
 import numpy as np
 
 from mpm_postometro.bodies.rasterizer import vertex_normals
 
-__all__ = ['MESH_FORMATS', 'atomic_write', 'camera_to_y_up', 'export_mesh']
+__all__ = [
+    'MESH_FORMATS', 'atomic_write', 'camera_to_y_up', 'export_mesh',
+    'write_picture'
+]
 
 MESH_FORMATS = ('obj', 'glb')
 
@@ -63,6 +67,30 @@ def atomic_write(path: Union[str, Path], write: Callable[[str], None]) -> Path:
         os.unlink(temporary)
         raise
     return path
+
+
+def write_picture(path: Union[str, Path], picture: np.ndarray) -> Path:
+    """Write a picture, atomically.
+
+    Args:
+        path (str | Path): Its suffix says the format, such as ``.png``.
+        picture (np.ndarray): (H, W, 3) uint8 BGR.
+
+    Returns:
+        Path: ``path``.
+
+    Raises:
+        ValueError: If it cannot be encoded so.
+    """
+    path = Path(path)
+    try:
+        done, data = cv2.imencode(path.suffix, picture)
+    except cv2.error as error:
+        raise ValueError(f'{path}: {error}') from error
+    if not done:
+        raise ValueError(f'{path}: the picture could not be encoded')
+    return atomic_write(path,
+                        lambda name: Path(name).write_bytes(data.tobytes()))
 
 
 def _padded(data: bytes, fill: bytes) -> bytes:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 from mmpose.models.pose_estimators.base import BasePoseEstimator
 from mmpose.registry import MODELS
@@ -83,3 +84,108 @@ def photos(tmp_path):
         noise = rng.integers(90, 110, (120, 160, 3), np.uint8)
         assert cv2.imwrite(str(folder / name), noise)
     return folder
+
+
+TOKENIZER = dict(
+    type='PCTTokenizer',
+    num_tokens=6,
+    num_codes=32,
+    token_dim=8,
+    encoder=dict(num_blocks=1, channels=16, channel_hidden=16),
+    decoder=dict(channels=16),
+    quantizer=dict(kmeans_iters=5),
+    coord_scale=32.,
+    coord_offset=31.5)
+BACKBONE = dict(
+    type='ResNet',
+    depth=18,
+    stem_channels=8,
+    base_channels=8,
+    norm_cfg=dict(type='BN'))
+PREPROCESSOR = dict(
+    type='PoseDataPreprocessor',
+    mean=[123.675, 116.28, 103.53],
+    std=[58.395, 57.12, 57.375],
+    bgr_to_rgb=True)
+
+
+def _token_model(kind, tokenizer):
+    if kind == 'classifier':
+        return dict(
+            type='TopdownPoseEstimator',
+            data_preprocessor=PREPROCESSOR,
+            backbone=BACKBONE,
+            head=dict(
+                type='PCTHead',
+                in_channels=64,
+                feat_size=(2, 2),
+                conv_channels=8,
+                num_mixers=1,
+                hidden_channels=8,
+                tokenizer=tokenizer),
+            test_cfg=dict(flip_test=True))
+    model = dict(type='TokenizerEstimator', tokenizer=tokenizer)
+    if kind == 'guided':
+        model.update(guide_backbone=BACKBONE, data_preprocessor=PREPROCESSOR)
+    return model
+
+
+@pytest.fixture(scope='session')
+def token_models(tmp_path_factory):
+    """Config and checkpoint of a ``'tokenizer'``, a ``'guided'`` one, a
+    ``'classifier'`` and a ``'3d'`` tokenizer, whose codes differ from pose to
+    pose."""
+    init_default_scope('mmpose')
+    folder = tmp_path_factory.mktemp('token_models')
+    models = {}
+    for kind in ('tokenizer', 'guided', 'classifier', '3d'):
+        tokenizer = dict(TOKENIZER)
+        if kind == 'guided':
+            tokenizer.update(guide_ratio=.5, guide_channels=64)
+        if kind == '3d':
+            tokenizer.update(coord_dims=3, coord_scale=1., coord_offset=0.)
+        model = _token_model(kind, tokenizer)
+        pixels = kind == 'tokenizer'
+        data = dict(
+            dataset=dict(
+                type='SyntheticBodyDataset',
+                split='val',
+                length=5,
+                image_size=64,
+                keypoints_only=pixels,
+                test_mode=True,
+                pipeline=[
+                    dict(type='GetBBoxCenterScale', padding=1.25),
+                    dict(type='MeshAffine', input_size=(64, 64)),
+                    dict(type='PackKeypointInputs'
+                         if pixels else 'PackMeshInputs')
+                ]))
+        if kind == '3d':
+            data['dataset']['pipeline'] = [dict(type='PackKeypointInputs')]
+        config = Config(
+            dict(
+                default_scope='mmpose',
+                model=model,
+                val_dataloader=data,
+                test_dataloader=data))
+        config.dump(folder / f'{kind}.py')
+        torch.manual_seed(3)
+        network = MODELS.build(config.model)
+        _start_codebook(network.head.tokenizer if kind ==
+                        'classifier' else network.tokenizer)
+        torch.save(
+            dict(state_dict=network.state_dict()), folder / f'{kind}.pth')
+        models[kind] = folder / f'{kind}.py', folder / f'{kind}.pth'
+    return models
+
+
+def _start_codebook(tokenizer):
+    """Put the codes where poses are."""
+    joints = torch.rand(200, 17, tokenizer.coord_dims)
+    if tokenizer.coord_dims == 2:
+        joints *= 64
+    features = None
+    if tokenizer.guide_channels:
+        features = torch.rand(200, 17, tokenizer.guide_channels)
+    tokenizer.train()
+    tokenizer(joints, None, features)
