@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 __all__ = [
-    'perspective_project', 'weak_perspective_project', 'crop_to_pixels',
-    'pixels_to_crop', 'weak_to_perspective', 'perspective_to_weak'
+    'perspective_project', 'distorted_project', 'weak_perspective_project',
+    'crop_to_pixels', 'pixels_to_crop', 'weak_to_perspective',
+    'perspective_to_weak'
 ]
 
 Size = Union[float, Sequence[float], Tensor]
@@ -35,6 +36,35 @@ def perspective_project(points: Tensor, intrinsics: Tensor) -> Tensor:
                          f'{tuple(intrinsics.shape)}')
     image = points @ intrinsics.to(points).transpose(-1, -2)
     return image[..., :2] / image[..., 2:]
+
+
+def distorted_project(points: Tensor, camera: Tensor) -> Tensor:
+    """Projection with Human3.6M's lens distortion.
+
+    Points far outside the picture are drawn to its edge: x / z and y / z
+    are cut to [-1, 1], beyond which the polynomial means nothing.
+
+    Args:
+        points (Tensor): (..., K, 3), camera frame, metres, z > 0.
+        camera (Tensor): (9,) or (..., 9) with the leading axes of
+            ``points``: fx, fy, cx, cy, radial k1, k2, k3, tangential p1, p2.
+            f and c are in the units of the result.
+
+    Returns:
+        Tensor: (..., K, 2) in the units of ``camera``.
+    """
+    if points.shape[-1] != 3 or camera.shape[-1] != 9:
+        raise ValueError('points must be (..., K, 3) and camera (..., 9), got '
+                         f'{tuple(points.shape)} and {tuple(camera.shape)}')
+    focal, middle, radial, tangential = camera.to(points)[..., None, :].split(
+        (2, 2, 3, 2), -1)
+    xy = (points[..., :2] / points[..., 2:]).clamp(-1, 1)
+    r2 = xy.square().sum(-1, keepdim=True)
+    powers = torch.cat([r2, r2.square(), r2**3], -1)
+    gain = 1 + (radial * powers).sum(
+        -1, keepdim=True) + (tangential * xy).sum(
+            -1, keepdim=True)
+    return focal * (xy * gain + tangential * r2) + middle
 
 
 def weak_perspective_project(points: Tensor, camera: Tensor) -> Tensor:

@@ -1,8 +1,10 @@
 # Copyright (c) The mpm_postometro authors. All rights reserved.
+import numpy as np
 import pytest
 import torch
 
-from mpm_postometro.bodies.cameras import (crop_to_pixels, perspective_project,
+from mpm_postometro.bodies.cameras import (crop_to_pixels, distorted_project,
+                                           perspective_project,
                                            perspective_to_weak, pixels_to_crop,
                                            weak_perspective_project,
                                            weak_to_perspective)
@@ -25,6 +27,38 @@ def test_each_sample_has_its_own_intrinsics():
     for i in range(2):
         torch.testing.assert_close(
             both[i], perspective_project(points[i], intrinsics[i]))
+
+
+def test_distortion_by_hand():
+    points = torch.tensor([[1., 2., 4.], [0., 0., 1.], [9., -9., 1.]])
+    camera = torch.tensor([100., 200, 50, 60, .1, .2, .3, .01, .02])
+    r2 = .25**2 + .5**2
+    gain = 1 + .1 * r2 + .2 * r2**2 + .3 * r2**3 + .01 * .25 + .02 * .5
+    far = 1 + .1 * 2 + .2 * 4 + .3 * 8 + .01 - .02  # cut at (1, -1)
+    expected = torch.tensor([
+        [100 * (.25 * gain + .01 * r2) + 50,
+         200 * (.5 * gain + .02 * r2) + 60],
+        [50., 60.],
+        [100 * (far + .02) + 50, 200 * (-far + .04) + 60]])  # yapf: disable
+    torch.testing.assert_close(distorted_project(points, camera), expected)
+    batched = distorted_project(points.expand(2, 3, 3), camera.expand(2, 9))
+    torch.testing.assert_close(batched, expected.expand(2, 3, 2))
+    camera[4:] = 0
+    intrinsics = torch.tensor([[100., 0, 50], [0, 200., 60], [0, 0, 1]])
+    torch.testing.assert_close(
+        distorted_project(points[:2], camera),
+        perspective_project(points[:2], intrinsics))
+    with pytest.raises(ValueError, match=r'camera \(..., 9\), got'):
+        distorted_project(points, intrinsics)
+
+
+def test_distortion_as_published(golden_dir):
+    with np.load(golden_dir / 'mpm_refine.npz') as golden:
+        points, camera, expected = (
+            torch.from_numpy(golden[k])
+            for k in ('in/points_cam', 'in/cam', 'out/project_to_2d'))
+    torch.testing.assert_close(
+        distorted_project(points, camera), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_weak_perspective_by_hand():
