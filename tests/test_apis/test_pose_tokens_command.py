@@ -120,9 +120,18 @@ def test_keypoints_of_a_guided_tokenizer(command, coco, photos, tmp_path,
                                          token_models, capsys):
     assert command('keypoints', 'guided', coco) == 1
     assert '--image-dir' in capsys.readouterr().err
+    # A picture that gives its pose other codes than the grey one would.
+    stripes = np.zeros((120, 160, 3), np.uint8)
+    stripes[::8] = stripes[1::8] = (255, 0, 255)
+    cv2.imwrite(str(photos / 'b.png'), stripes)
     assert command('keypoints', 'guided', coco, '--image-dir', photos) == 0
     tokens = read_pose_tokens(tmp_path / 'out' / 'pose_tokens.npz')
     inferencer = PoseTokenInferencer(*token_models['guided'], 'cpu')
+    grey = inferencer.tokenize(
+        tokens['keypoints'][1],
+        bboxes=tokens['bboxes'][1],
+        image=photos / 'a.jpg')
+    assert (tokens['codes'][1] != grey[0]).any()
     for index, name in enumerate(('a.jpg', 'b.png', 'a.jpg')):
         np.testing.assert_array_equal(
             tokens['codes'][index],
@@ -147,8 +156,11 @@ def test_pictures(command, kind, coco, tmp_path, capsys):
     first = cv2.imread(str(out / 'tokens.png'))
     assert command('picture', kind, '--index', 2, '--codes', 3, '--keypoints',
                    coco) == 0
-    other = cv2.imread(str(out / 'tokens.png'))
-    assert other.shape != first.shape or (other != first).any()
+    third = cv2.imread(str(out / 'tokens.png'))
+    assert command('picture', kind, '--index', 0, '--codes', 3, '--keypoints',
+                   coco) == 0
+    for other in (first, cv2.imread(str(out / 'tokens.png'))):
+        assert other.shape != third.shape or (other != third).any()
     assert command('picture', kind, '--index', 9) == 1
     assert '5 items (from 0), and none 9' in capsys.readouterr().err
     assert command('picture', kind, '--index', 3, '--keypoints', coco) == 1
