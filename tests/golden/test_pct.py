@@ -11,10 +11,14 @@ import pytest
 import torch
 import torch.multiprocessing as mp
 from mmengine.structures import InstanceData
+from mmpose.registry import MODELS
 from mmpose.structures import PoseDataSample
 
 from mpm_postometro.models.heads import PCTHead
 from mpm_postometro.models.losses import smooth_l1_keypoint_loss
+from mpm_postometro.models.pose_estimators import (from_official_pct_key,
+                                                   from_official_pct_state,
+                                                   to_official_pct_state)
 from mpm_postometro.models.tokenizers import (PCTTokenizer,
                                               sample_joint_features)
 
@@ -60,11 +64,10 @@ class Golden:
 
 
 def rename(key):
-    """Published name of a parameter -> ours."""
-    for name in ('codebook', 'ema_w', 'ema_cluster_size'):
-        if key.split('.')[-1] == name:
-            return key[:-len(name)] + 'quantizer.' + name
-    return key
+    """Published name of a parameter of tokenizer or head -> ours."""
+    name = key.removeprefix('tokenizer.')
+    ours = from_official_pct_key(f'keypoint_head.tokenizer.{name}')
+    return key[:len(key) - len(name)] + ours.removeprefix('head.tokenizer.')
 
 
 def renamed(state):
@@ -347,3 +350,146 @@ def test_classifier_loss(path):
     # BatchNorm has moved, the tokenizer's codebook has not.
     for name, value in renamed(golden.group('out/after_train/')).items():
         assert_close(head.state_dict()[name], value, name)
+
+
+# --------------------------------- SwinV2 ---------------------------------
+def prefixed(prefix, state):
+    return {prefix + key: value for key, value in state.items()}
+
+
+def swin_cfg(cfg):
+    """Arguments of TimmSwinV2 from the golden file's sizes."""
+    height, width = cfg['img_size']
+    assert height == width and cfg['layernorm_eps'] == 1e-6
+    return dict(
+        type='TimmSwinV2',
+        embed_dim=cfg['embed_dim'],
+        depths=cfg['depths'],
+        num_heads=cfg['num_heads'],
+        img_size=height,
+        window_size=cfg['window_size'],
+        pretrained_window_sizes=cfg['pretrain_window_size'],
+        frozen_stages=cfg['flags']['frozen_stages'])
+
+
+def build_swin(golden):
+    pytest.importorskip('timm', reason='TimmSwinV2 builds on timm')
+    weights = from_official_pct_state(
+        prefixed('backbone.', golden.group('state/')))
+    assert weights.windows == dict(
+        backbone=(tuple(golden.cfg['window_size']),
+                  tuple(golden.cfg['pretrain_window_size'])))
+    model = MODELS.build(swin_cfg(golden.cfg))
+    model.load_state_dict(
+        {
+            key.removeprefix('backbone.'): value
+            for key, value in weights.state_dict.items()
+        },
+        strict=True)
+    return model.train()  # frozen, so that it makes no difference
+
+
+# Logits of attention up to 100 magnify rounding, so that single precision
+# leaves the published numbers 5e-5 of their maximum off, as those of any
+# machine. In double precision ours are exact, and the distance is always the
+# same. A layer norm's epsilon of 1e-5 would be five times as far off.
+@pytest.mark.parametrize('path', golden_files('pct_swinv2*.npz'))
+@torch.no_grad()
+def test_swin(path):
+    golden = Golden(path)
+    model = build_swin(golden).double()
+    image = golden['in/img'].double()
+    assert_close(model(image)[0], golden['out/feat'], rel=7e-5)
+    x = model.patch_embed(image)
+    assert_close(x.permute(0, 3, 1, 2), golden['out/patch_embed'], rel=1e-6)
+    for stage, rel in enumerate((5e-5, 1.5e-5, 4e-6, 1e-6)):
+        # From the published input, so that errors do not add up.
+        x = model.layers[stage](x)
+        assert_close(x, golden[f'out/stage{stage}'], f'stage {stage}', rel)
+        x = golden[f'out/stage{stage}'].double()
+    x = model.norm(x).permute(0, 3, 1, 2)
+    assert_close(x, golden['out/feat'], 'norm', 3e-7)
+
+    x, = model.float()(golden['in/img'])
+    assert_close(x, golden['out/feat'], 'single precision', 5e-4)
+
+
+# -------------------------- released checkpoints --------------------------
+@pytest.mark.parametrize('swin_path', golden_files('pct_swinv2.npz'))
+@pytest.mark.parametrize('path', golden_files('pct_classifier_*.npz'))
+@torch.no_grad()
+def test_classifier_checkpoint(path, swin_path):
+    """A file as PCT releases it: converted, loaded, run and turned back."""
+    pytest.importorskip('timm', reason='TimmSwinV2 builds on timm')
+    golden, swin = Golden(path), Golden(swin_path)
+    guided = golden.cfg['guide_ratio'] > 0
+    official = prefixed('backbone.', swin.group('state/'))
+    official.update(prefixed('keypoint_head.', golden.group('state/')))
+    if guided:
+        official.update(prefixed('extra_backbone.', swin.group('state/')))
+    weights = from_official_pct_state(prefixed('module.', official))
+    assert weights.kind == 'classifier' and not weights.dropped
+
+    # Sizes are read from the file, the windows too.
+    window_size, pretrained = weights.windows['backbone']
+    backbone = dict(
+        weights.parts['backbone'],
+        img_size=swin.cfg['img_size'][0],
+        window_size=window_size,
+        pretrained_window_sizes=pretrained)
+    cfg = dict(
+        type='TopdownPoseEstimator',
+        backbone=backbone,
+        head=weights.parts['head'])
+    if guided:
+        cfg.update(type='GuidedTopdownPoseEstimator', guide_backbone=backbone)
+    model = MODELS.build(cfg)
+    model.load_state_dict(weights.state_dict, strict=True)
+    model.eval()
+    feats, flipped = [golden['in/feat']], [golden['in/feat_flipped']]
+    assert_close(model.head(feats), golden['out/test_logits'])
+    instances = model.head.predict([feats, flipped], samples_of(golden),
+                                   dict(flip_test=True))
+    joints = np.concatenate([i.keypoints for i in instances])
+    assert_close(
+        torch.from_numpy(joints),
+        golden['out/test_flip_averaged_preds'][..., :2])
+    guide = guide_features(golden)
+    joints = golden['in/joints']
+    codes = model.head.tokenize(joints[..., :2], joints[..., 2], guide)
+    assert codes.flatten().equal(golden['out/gt_labels'])
+    feat, = model.extract_feat(swin['in/img'])
+    assert_close(feat, swin['out/feat'], rel=5e-4)
+
+    kind, again = to_official_pct_state(model.state_dict(), window_size,
+                                        pretrained)
+    assert kind == 'classifier' and again.keys() == official.keys()
+    for key, value in official.items():
+        assert again[key].dtype == value.dtype, key
+        assert again[key].equal(value), key
+
+
+@pytest.mark.parametrize('path', golden_files('pct_tokenizer_g*.npz'))
+@torch.no_grad()
+def test_tokenizer_checkpoint(path):
+    golden = Golden(path)
+    official = prefixed('keypoint_head.tokenizer.', golden.group('state/'))
+    swin = {}
+    if golden.cfg['guide_ratio']:
+        swin = Golden(osp.join(GOLDEN, 'pct_swinv2.npz')).group('state/')
+        pytest.importorskip('timm', reason='TimmSwinV2 builds on timm')
+    official.update(prefixed('extra_backbone.', swin))
+    weights = from_official_pct_state(official)
+    assert weights.kind == 'tokenizer'
+    tokenizer = MODELS.build(weights.parts['tokenizer']).eval()
+    tokenizer.load_state_dict(
+        {
+            key.removeprefix('tokenizer.'): value
+            for key, value in weights.state_dict.items()
+            if key.startswith('tokenizer.')
+        },
+        strict=True)
+    output = run(tokenizer, golden['in/joints'],
+                 golden.get('in/joints_feature'))
+    assert output.codes.flatten().equal(golden['out/eval_indices'])
+    assert_close(output.joints, golden['out/eval_recovered_joints'])

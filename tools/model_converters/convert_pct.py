@@ -1,0 +1,184 @@
+# Copyright (c) The mpm_postometro authors. All rights reserved.
+r"""Turn released PCT checkpoints into ours, or ours back.
+
+    python tools/model_converters/convert_pct.py swin_base.pth pct_base.pth
+    python tools/model_converters/convert_pct.py --to-official \
+        pct_base.pth swin_base_again.pth
+
+Reads the files of PCT's three trainings: heatmaps, tokenizer, classifier.
+Files of SwinV2's own pre-training (Microsoft's) become a backbone, for
+
+    model.backbone.init_cfg.type=Pretrained \
+    model.backbone.init_cfg.prefix=backbone. \
+    model.backbone.init_cfg.checkpoint=FILE
+
+What is not known by name and shape is refused, and no code from a file is
+run. The backbone in a file of the tokenizer is dropped, as that training does
+not use it. Needs timm.
+"""
+import argparse
+import os
+import pickle
+import tempfile
+from pathlib import Path
+from typing import Dict, List, Sequence
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+
+from mpm_postometro.compat import load_checkpoint_file
+from mpm_postometro.models.pose_estimators.official_pct_keys import (
+    KINDS, PCTWeights, check_fits, from_official_pct_state,
+    to_official_pct_state)
+
+CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('source', type=Path, help='checkpoint to read')
+    parser.add_argument('target', type=Path, help='checkpoint to write')
+    parser.add_argument(
+        '--kind',
+        choices=KINDS,
+        help='what to take out of the file; by default what its names tell')
+    parser.add_argument(
+        '--config',
+        type=Path,
+        help='fail unless the weights fit the model of this config strictly; '
+        'with --to-official, the windows of its backbone instead of the '
+        'published ones')
+    parser.add_argument(
+        '--to-official',
+        action='store_true',
+        help='from our names to the published ones')
+    args = parser.parse_args()
+    if args.to_official and args.kind:
+        parser.error('--kind picks from published files, not from ours')
+    return args
+
+
+def read_state(path: Path) -> Dict[str, torch.Tensor]:
+    """The weights in a checkpoint, under one of the usual keys or bare."""
+    checkpoint = load_checkpoint_file(str(path), map_location='cpu')
+    for key in ('state_dict', 'model'):
+        if isinstance(checkpoint, dict) and isinstance(
+                checkpoint.get(key), dict):
+            return checkpoint[key]
+    if not isinstance(checkpoint, dict):
+        raise ValueError('expected a dict of weights, or one with state_dict '
+                         f'or model, but got {type(checkpoint).__name__}')
+    return checkpoint
+
+
+def write(state: Dict[str, torch.Tensor], meta: dict, path: Path) -> None:
+    """Write a checkpoint; whoever looks sees the whole file or none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, partial = tempfile.mkstemp(
+        dir=path.parent, prefix=f'.{path.name}.')
+    try:
+        with os.fdopen(handle, 'wb') as file:
+            torch.save(dict(meta=meta, state_dict=state), file)
+        os.replace(partial, path)
+    except BaseException:
+        os.unlink(partial)
+        raise
+
+
+def fitting_configs(weights: PCTWeights) -> List[str]:
+    """Our configs into which weights load strictly."""
+    # A backbone alone is where the heatmap training starts from.
+    stage = 'heatmap_*' if weights.kind in (
+        'heatmap', 'backbone') else f'pct_{weights.kind}*'
+    names = []
+    for path in sorted((CONFIGS / 'pct').glob(f'{stage}.py')):
+        try:
+            check_fits(weights, Config.fromfile(path).model)
+        except ValueError:
+            continue
+        names.append(path.relative_to(CONFIGS.parent).as_posix())
+    return names
+
+
+def describe(weights: PCTWeights) -> List[str]:
+    """What was found, one line for each part."""
+    lines = [f'{weights.kind}, {len(weights.state_dict)} tensors']
+    for name, cfg in weights.parts.items():
+        if cfg['type'] == 'TimmSwinV2':
+            text = (f'SwinV2, {cfg["embed_dim"]} channels, '
+                    f'{_dashed(cfg["depths"])} blocks')
+            if name in weights.windows:
+                windows, pretrained = weights.windows[name]
+                text += (f', windows {_dashed(windows)} '
+                         f'(pre-training {_dashed(pretrained)})')
+            lines.append(f'{name}: {text}')
+        elif cfg['type'] == 'HeatmapHead':
+            lines.append(f'{name}: heatmaps of {cfg["out_channels"]} joints, '
+                         f'{_dashed(cfg["deconv_out_channels"])} channels')
+        elif cfg['type'] == 'PCTHead':
+            lines.append(
+                f'{name}: classifier, {_dashed(cfg["feat_size"], "x")} '
+                f'cells of {cfg["in_channels"]} channels')
+        tokenizer = cfg.get('tokenizer', cfg)
+        if tokenizer['type'] == 'PCTTokenizer':
+            lines.append(f'tokenizer: {tokenizer["num_joints"]} joints, '
+                         f'{tokenizer["num_tokens"]} tokens, '
+                         f'{tokenizer["num_codes"]} codes of '
+                         f'{tokenizer["token_dim"]} channels, guide ratio '
+                         f'{tokenizer.get("guide_ratio", 0):g}')
+    if weights.dropped:
+        lines.append(f'dropped: {len(weights.dropped)} tensors, '
+                     f'{", ".join(_families(weights.dropped))}')
+    return lines
+
+
+def _dashed(numbers: Sequence[int], sign: str = '-') -> str:
+    return sign.join(map(str, numbers))
+
+
+def _families(names: List[str]) -> List[str]:
+    """Names up to their first dot, once each."""
+    return list(
+        dict.fromkeys(
+            name.split('.')[0] + ('.*' if '.' in name else '')
+            for name in names))
+
+
+def main() -> None:
+    args = parse_args()
+    init_default_scope('mmpose')
+    model = Config.fromfile(args.config).model if args.config else None
+    try:
+        state = read_state(args.source)
+        if args.to_official:
+            windows = {}
+            if model is not None:
+                windows = {
+                    name: tuple(model.backbone[name])
+                    for name in ('window_size', 'pretrained_window_sizes')
+                    if name in model.get('backbone', {})
+                }
+            kind, state = to_official_pct_state(state, **windows)
+            weights = from_official_pct_state(state)
+        else:
+            weights = from_official_pct_state(state, args.kind)
+            kind, state = weights.kind, weights.state_dict
+        if model is not None:
+            check_fits(weights, model)
+    except ValueError as error:
+        raise SystemExit(f'{args.source}: {error}') from None
+    except (OSError, pickle.UnpicklingError) as error:  # names the file
+        raise SystemExit(str(error)) from None
+    print(f'{args.source}: ' + '\n  '.join(describe(weights)))
+    fits = [str(args.config)
+            ] if model is not None else fitting_configs(weights)
+    print('  fits: ' + ('\n        '.join(fits) or 'none of our configs'))
+    write(state, dict(kind=kind, converted_from=args.source.name), args.target)
+    print(f'wrote {args.target}')
+
+
+if __name__ == '__main__':
+    main()
