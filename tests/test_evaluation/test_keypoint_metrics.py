@@ -32,8 +32,10 @@ def measure(samples, **settings):
 
 def test_known_answers():
     samples = [
-        make_sample([1, 2, 90], visible=[1, 1, 0], occluded=[0, 1, 1]),
-        make_sample([3, 8, 4], occluded=[0, 0, 1], index=1)
+        make_sample([1, 2, 90, 90], [1, 1, 0, 0], occluded=[0, 1, 1, 0]),
+        make_sample([3, 8, 4, 90], [1, 1, 1, 0],
+                    occluded=[0, 0, 1, 0],
+                    index=1)
     ]
     assert measure(samples) == pytest.approx({
         'keypoint/epe': 18 / 5,
@@ -121,12 +123,12 @@ def codes_sample(codes):
 
 
 def test_codebook_usage_is_of_the_whole_data_set():
-    metric = CodebookMetric(num_codes=8)
+    metric = CodebookMetric(num_codes=16)
     metric.process({}, [codes_sample([0, 1]), codes_sample([1, 0])])
     metric.process({}, [codes_sample([2, 2]), codes_sample([7, 7])])
     values = metric.evaluate(4)
     assert values == pytest.approx({
-        'codebook/usage': 4 / 8,
+        'codebook/usage': 4 / 16,
         'codebook/perplexity': 4.
     })
     # p = 3/4, 1/4
@@ -134,5 +136,5 @@ def test_codebook_usage_is_of_the_whole_data_set():
     entropy = -.75 * np.log(.75) - .25 * np.log(.25)
     assert metric.evaluate(1)['codebook/perplexity'] == pytest.approx(
         np.exp(entropy))
-    with pytest.raises(ValueError, match='num_codes=8, but sample 1 has '):
-        metric.process({}, [codes_sample([8])])
+    with pytest.raises(ValueError, match='num_codes=16, but sample 1 has '):
+        metric.process({}, [codes_sample([16])])
