@@ -1,13 +1,14 @@
 # PostoMETRO at the published size (image -> 3D human mesh, 256 x 256,
 # HRNet-W48, transformers of width 512 and 128 with three layers each), with
 # the published schedule (AdamW 1e-4, 30 epochs, 96 images a step), on the
-# built-in data:
+# built-in data. Its pose branch needs timm.
 #
 #   bash tools/dist_train.sh configs/postometro_hrnet48.py 8
 _base_ = [
     './_base_/default_runtime.py',
     './_base_/datasets/synthetic_body.py',
     './_base_/models/postometro.py',
+    './_base_/models/swinv2_b.py',
 ]
 
 model = dict(
@@ -41,21 +42,15 @@ model = dict(
                 num_channels=(48, 96, 192, 384),
                 # The head reads the 1/32 branch: 384 x 8 x 8.
                 multiscale_output=True))),
-    # The classifier keeps a backbone of its own, frozen. Point
-    # pose_branch_checkpoint to its weights.
+    # The classifier keeps a backbone of its own, SwinV2-B as published, and
+    # is frozen. Point pose_branch_checkpoint to its weights.
     pose_branch=dict(
         type='TopdownPoseEstimator',
-        backbone=dict(
-            type='SwinTransformer',
-            embed_dims=128,
-            depths=(2, 2, 18, 2),
-            num_heads=(4, 8, 16, 32),
-            window_size=8,
-            out_indices=(3, )),
+        backbone={{_base_.frozen_backbone}},
         head=dict(
             type='PCTHead',
-            in_channels=1024,
-            feat_size=(8, 8),
+            in_channels={{_base_.feat_channels}},
+            feat_size={{_base_.feat_size}},
             tokenizer=dict(type='PCTTokenizer')),
         test_cfg=dict(flip_test=False)),
     pose_branch_checkpoint=None,
