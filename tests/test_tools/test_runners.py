@@ -2,9 +2,6 @@
 """tools/train.py and test.py: one process, two CPU processes, resuming."""
 import json
 import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import mmengine
@@ -16,39 +13,6 @@ from mpm_postometro.compat import load_checkpoint_file
 HERE = Path(__file__).resolve().parent
 CONFIG = HERE / 'tiny_config.py'
 MESH_CONFIG = HERE / 'tiny_mesh_config.py'
-
-
-def _free_port():
-    with socket.socket() as sock:
-        sock.bind(('127.0.0.1', 0))
-        return sock.getsockname()[1]
-
-
-@pytest.fixture(scope='module')
-def run(repo_root):
-    """Run a tool; returns its output. ``dies`` expects it to fail."""
-
-    def run_tool(tool, *arguments, dies=False, **env):
-        start = ['bash'] if tool.endswith('.sh') else [sys.executable]
-        command = [*start, repo_root / 'tools' / tool, *arguments]
-        done = subprocess.run(
-            [str(part) for part in command],
-            env={
-                **os.environ, 'PYTHON': sys.executable,
-                'PORT': str(_free_port()),
-                'PYTHONPATH': str(HERE),
-                'PYTHONWARNINGS': 'ignore',
-                'CUDA_VISIBLE_DEVICES': '',
-                'OMP_NUM_THREADS': '1',
-                **env
-            },
-            capture_output=True,
-            text=True)
-        output = done.stdout + done.stderr
-        assert (done.returncode != 0) == dies, output
-        return output
-
-    return run_tool
 
 
 @pytest.fixture(scope='module')
