@@ -209,8 +209,8 @@ def run_picture(args, inferencer) -> int:
             inferencer.joint_names,
             unit=unit,
             image=image,
-            title='What each token moves: the pose (dark), and with the '
-            f'{args.codes} codes in its place that are most frequent '
+            title='What each token moves: the pose (dark), and the same pose '
+            f'with the {args.codes} most frequent other codes in one token '
             '(orange)'),
         influence=draw_token_influence(
             influence,
@@ -232,7 +232,7 @@ def run_usage(args, inferencer) -> int:
     out_dir = Path(args.out_dir)
     print(f'{100 * usage.used:.1f} % of {len(usage.counts)} codes are used, '
           f'perplexity {usage.perplexity:.1f}')
-    print(write_pose_tokens(out_dir / 'pose_tokens.npz', **data))
+    print(write_pose_tokens(out_dir / 'usage.npz', **data))
     print(
         write_picture(
             out_dir / 'usage.png',

@@ -170,7 +170,7 @@ def test_pictures(command, kind, coco, tmp_path, capsys):
 def test_usage(command, tmp_path, capsys):
     assert command('usage', 'tokenizer', '--num-poses', 3) == 0
     text = capsys.readouterr().out
-    tokens = read_pose_tokens(tmp_path / 'out' / 'pose_tokens.npz')
+    tokens = read_pose_tokens(tmp_path / 'out' / 'usage.npz')
     assert tokens['codes'].shape == (3, 6)
     used = len(np.unique(tokens['codes'])) / 32
     assert f'{100 * used:.1f} % of 32 codes are used' in text
