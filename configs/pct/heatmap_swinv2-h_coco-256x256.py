@@ -15,4 +15,10 @@ _base_ = [
 model = dict(
     data_preprocessor={{_base_.data_preprocessor}},
     backbone={{_base_.backbone}},
-    head=dict(in_channels={{_base_.feat_channels}}))
+    head=dict(
+        in_channels={{_base_.feat_channels}},
+        deconv_out_channels=(64, 64, 64)))
+
+optim_wrapper = dict(
+    optimizer=dict(lr=2.5e-4, weight_decay=0.1),
+    paramwise_cfg=dict(layer_decay_rate=0.95))

@@ -15,4 +15,8 @@ _base_ = [
 model = dict(
     data_preprocessor={{_base_.data_preprocessor}},
     backbone={{_base_.backbone}},
-    head=dict(in_channels={{_base_.feat_channels}}))
+    head=dict(
+        in_channels={{_base_.feat_channels}},
+        deconv_out_channels=(48, 48, 48)))
+
+optim_wrapper = dict(optimizer=dict(lr=3.33e-4, weight_decay=0.0625))

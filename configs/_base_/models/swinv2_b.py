@@ -8,7 +8,8 @@ backbone = dict(
     img_size=256,
     window_size=(16, 16, 16, 8),
     pretrained_window_sizes=(12, 12, 12, 6),
-    drop_path_rate=0.3)
+    drop_path_rate=0.3,
+    with_cp=True)
 # As it comes out of the heatmap training, and stays: all four stages and the
 # last norm.
 frozen_backbone = dict(**backbone, frozen_stages=5)

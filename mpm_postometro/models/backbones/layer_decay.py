@@ -16,17 +16,14 @@ __all__ = ['SwinLayerDecayOptimWrapperConstructor']
 class SwinLayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     """Layer-wise learning rates for a model with a Swin backbone.
 
-    Layer 0 is the patch embedding, then every block is a layer, and the last
-    layer is all the rest: the norm after the last block and the head. The
-    learning rate of layer ``i`` is that of the optimizer times
-    ``layer_decay_rate ** (last - i)``. A down-sampling belongs to the block
-    before it, as in the published code of SwinV2's fine-tuning.
+    As in PCT's heatmap training: layer 0 is the patch embedding, then every
+    block and every down-sampling is a layer, in the order of the data, and
+    the last layer is all the rest, the last norm and the head. The learning
+    rate of layer ``i`` is that of the optimizer times
+    ``layer_decay_rate ** (last - i)``.
 
     Weight decay leaves out biases, norms and other vectors, and the logit
     scale and the position bias of SwinV2's attention.
-
-    Known of PCT's heatmap training are the rate of 0.9 and AdamW's numbers.
-    The layers and what is not decayed are those of SwinV2's own fine-tuning.
 
     Named in a config as::
 
@@ -72,7 +69,7 @@ class SwinLayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
                 f'{type(self).__name__} needs a model with a TimmSwinV2 as '
                 f'backbone, but got {type(module).__name__}')
         depths = [len(stage.blocks) for stage in backbone.layers]
-        last = sum(depths) + 1
+        last = _last_layer(depths)
         rate = self.paramwise_cfg['layer_decay_rate']
         groups: Dict[tuple, dict] = {}
         for name, parameter in module.named_parameters():
@@ -99,9 +96,15 @@ def _layer_id(name: str, depths: List[int]) -> int:
     match = re.match(r'backbone\.layers\.(\d+)\.(?:blocks\.(\d+)|downsample)',
                      name)
     if match is None:
-        return sum(depths) + 1
-    before = sum(depths[:int(match[1])])
+        return _last_layer(depths)
+    # timm has the down-sampling at the start of its stage.
+    before = sum(depth + 1 for depth in depths[:int(match[1])])
     return before if match[2] is None else before + int(match[2]) + 1
+
+
+def _last_layer(depths: List[int]) -> int:
+    """The embedding is layer 0; stages are parted by down-samplings."""
+    return sum(depths) + len(depths)
 
 
 def _is_decayed(name: str, parameter: nn.Parameter) -> bool:

@@ -24,6 +24,10 @@ class TimmSwinV2(BaseModule):
     equals that of the published network. Other sizes are refused, because
     it would not.
 
+    The numbers are those of full precision. Under automatic mixed precision
+    timm compares queries and keys in half precision, where the published
+    network does so in single precision.
+
     Published sizes, all with pictures of 256 x 256 pixels:
 
     ====  =========  ===========  ===============  ============
@@ -99,6 +103,7 @@ class TimmSwinV2(BaseModule):
         _check_windows(img_size, window_size)
         self.img_size = img_size
         self.frozen_stages = frozen_stages
+        self.with_cp = with_cp
 
         model = SwinTransformerV2(
             img_size=img_size,
@@ -110,7 +115,6 @@ class TimmSwinV2(BaseModule):
             drop_path_rate=drop_path_rate,
             norm_layer=partial(nn.LayerNorm, eps=1e-6),
             pretrained_window_sizes=tuple(pretrained_window_sizes))
-        model.set_grad_checkpointing(with_cp)
         # Without the classifier, and with short names in checkpoints.
         self.patch_embed = model.patch_embed
         self.layers = model.layers
@@ -149,6 +153,8 @@ class TimmSwinV2(BaseModule):
         parts = (self.patch_embed, *self.layers, self.norm)
         for part in parts[:self.frozen_stages + 1]:
             part.eval().requires_grad_(False)
+        for stage in self.layers:
+            stage.grad_checkpointing = self.with_cp and stage.training
 
 
 def _check_windows(img_size: int, window_size: Sequence[int]) -> None:

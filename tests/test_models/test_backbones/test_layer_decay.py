@@ -6,7 +6,8 @@ from mmengine.registry import init_default_scope
 from mmpose.registry import MODELS
 from torch import nn
 
-# Depths 1, 2, 1, 1: layer 0 is the embedding, 1 to 5 are blocks, 6 the rest.
+# Layer 0 is the embedding, 1 a block, 2 a down-sampling, 3 and 4 blocks, 5 a
+# down-sampling, 6 a block, 7 a down-sampling, 8 a block, 9 the rest.
 DEPTHS = (1, 2, 1, 1)
 
 
@@ -63,17 +64,17 @@ def test_groups_of_a_small_swin(model):
         return pytest.approx(5e-4 * 0.9**power, rel=1e-12)
 
     b = 'backbone.'
-    assert found[b + 'patch_embed.proj.weight'] == (lr(6), 0.05)
-    assert found[b + 'patch_embed.norm.weight'] == (lr(6), 0.)
-    assert found[b + 'layers.0.blocks.0.attn.qkv.weight'] == (lr(5), 0.05)
-    assert found[b + 'layers.0.blocks.0.attn.q_bias'] == (lr(5), 0.)
-    # After the last block of stage 0, though timm keeps it in stage 1.
-    assert found[b + 'layers.1.downsample.reduction.weight'] == (lr(5), 0.05)
-    assert found[b + 'layers.1.downsample.norm.bias'] == (lr(5), 0.)
-    assert found[b + 'layers.1.blocks.0.mlp.fc1.weight'] == (lr(4), 0.05)
-    assert found[b + 'layers.1.blocks.1.mlp.fc1.bias'] == (lr(3), 0.)
-    assert found[b + 'layers.2.downsample.reduction.weight'] == (lr(3), 0.05)
-    assert found[b + 'layers.2.blocks.0.attn.logit_scale'] == (lr(2), 0.)
+    assert found[b + 'patch_embed.proj.weight'] == (lr(9), 0.05)
+    assert found[b + 'patch_embed.norm.weight'] == (lr(9), 0.)
+    assert found[b + 'layers.0.blocks.0.attn.qkv.weight'] == (lr(8), 0.05)
+    assert found[b + 'layers.0.blocks.0.attn.q_bias'] == (lr(8), 0.)
+    # A layer of its own between the stages.
+    assert found[b + 'layers.1.downsample.reduction.weight'] == (lr(7), 0.05)
+    assert found[b + 'layers.1.downsample.norm.bias'] == (lr(7), 0.)
+    assert found[b + 'layers.1.blocks.0.mlp.fc1.weight'] == (lr(6), 0.05)
+    assert found[b + 'layers.1.blocks.1.mlp.fc1.bias'] == (lr(5), 0.)
+    assert found[b + 'layers.2.downsample.reduction.weight'] == (lr(4), 0.05)
+    assert found[b + 'layers.2.blocks.0.attn.logit_scale'] == (lr(3), 0.)
     assert found[b + 'layers.3.blocks.0.attn.cpb_mlp.0.weight'] == (lr(1), 0.)
     assert found[b + 'norm.weight'] == (lr(0), 0.)
     assert found['head.final_layer.weight'] == (lr(0), 0.05)

@@ -50,6 +50,11 @@ def test_checkpointing_changes_no_gradient():
         grads.append(model.layers[0].blocks[1].norm1.weight.grad)
     assert grads[0].any()
     torch.testing.assert_close(*grads)
+    # Only where there is a backward pass to save memory for.
+    assert all(stage.grad_checkpointing for stage in saving.layers)
+    assert not any(s.grad_checkpointing for s in saving.eval().layers)
+    half = build(with_cp=True, frozen_stages=2).train()
+    assert [s.grad_checkpointing for s in half.layers] == [0, 0, 1, 1]
 
 
 @pytest.mark.parametrize('frozen', [-1, 0, 2, 4, 5])
