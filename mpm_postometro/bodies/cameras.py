@@ -12,7 +12,7 @@ from torch import Tensor
 __all__ = [
     'perspective_project', 'distorted_project', 'weak_perspective_project',
     'crop_to_pixels', 'pixels_to_crop', 'weak_to_perspective',
-    'perspective_to_weak'
+    'perspective_to_weak', 'back_project'
 ]
 
 Size = Union[float, Sequence[float], Tensor]
@@ -65,6 +65,29 @@ def distorted_project(points: Tensor, camera: Tensor) -> Tensor:
         -1, keepdim=True) + (tangential * xy).sum(
             -1, keepdim=True)
     return focal * (xy * gain + tangential * r2) + middle
+
+
+def back_project(coords: Tensor, depth: Tensor, camera: Tensor) -> Tensor:
+    """Points in the camera frame from image coordinates and depths.
+
+    Distortion is left out, as in MPM's refinement, for which this is.
+
+    Args:
+        coords (Tensor): (..., K, 2) in the units of ``camera``.
+        depth (Tensor): (..., K), z in the camera frame, metres.
+        camera (Tensor): (9,) or (..., 9) with the leading axes of
+            ``coords``, as for :func:`distorted_project`.
+
+    Returns:
+        Tensor: (..., K, 3), camera frame, metres.
+    """
+    if coords.shape != (*depth.shape, 2) or camera.shape[-1] != 9:
+        raise ValueError('coords must be (..., K, 2), depth (..., K) and '
+                         f'camera (..., 9), got {tuple(coords.shape)}, '
+                         f'{tuple(depth.shape)} and {tuple(camera.shape)}')
+    focal, middle, _ = camera.to(coords)[..., None, :].split((2, 2, 5), -1)
+    depth = depth[..., None]
+    return torch.cat([(coords - middle) * depth / focal, depth], -1)
 
 
 def weak_perspective_project(points: Tensor, camera: Tensor) -> Tensor:

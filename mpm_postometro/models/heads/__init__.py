@@ -1,9 +1,12 @@
 # Copyright (c) The mpm_postometro authors. All rights reserved.
+from .mpm_heads import (MPMDecoderHead, MPMLiftingHead, MPMRefiner,
+                        SequencePoses)
 from .official_keys import from_official_key, head_state_from_official
 from .pct_head import PCTHead, PoseTokens
 from .postometro_head import MeshPrediction, PostoMETROHead
 
 __all__ = [
-    'MeshPrediction', 'PCTHead', 'PoseTokens', 'PostoMETROHead',
+    'MPMDecoderHead', 'MPMLiftingHead', 'MPMRefiner', 'MeshPrediction',
+    'PCTHead', 'PoseTokens', 'PostoMETROHead', 'SequencePoses',
     'from_official_key', 'head_state_from_official'
 ]

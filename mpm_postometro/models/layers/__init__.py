@@ -1,18 +1,22 @@
 # Copyright (c) The mpm_postometro authors. All rights reserved.
+from .frame_mlp import FrameBlock, NormedLinear
 from .mesh_attention import MeshAttention
 from .mesh_upsampler import MeshUpsampler, SparseMatrix
 from .mixer import FCBlock, MixerLayer, MixerMLP
 from .pose_modulator import PoseModulator
 from .positional_encoding import sine_position_code
+from .strided_transformer import StridedEncoderLayer, StridedTransformer
 from .token_mixing import mix_tokens, normed_token_mlp
 from .transformer import (Attention, DecoderLayer, EncoderDecoder,
                           EncoderLayer, TransformerDecoder, TransformerEncoder)
+from .unbiased_layer_norm import UnbiasedLayerNorm
 from .vector_quantizer import QuantizerOutput, VectorQuantizer
 
 __all__ = [
     'Attention', 'DecoderLayer', 'EncoderDecoder', 'EncoderLayer', 'FCBlock',
-    'MeshAttention', 'MeshUpsampler', 'MixerLayer', 'MixerMLP',
-    'PoseModulator', 'QuantizerOutput', 'SparseMatrix', 'TransformerDecoder',
-    'TransformerEncoder', 'VectorQuantizer', 'mix_tokens', 'normed_token_mlp',
-    'sine_position_code'
+    'FrameBlock', 'MeshAttention', 'MeshUpsampler', 'MixerLayer', 'MixerMLP',
+    'NormedLinear', 'PoseModulator', 'QuantizerOutput', 'SparseMatrix',
+    'StridedEncoderLayer', 'StridedTransformer', 'TransformerDecoder',
+    'TransformerEncoder', 'UnbiasedLayerNorm', 'VectorQuantizer', 'mix_tokens',
+    'normed_token_mlp', 'sine_position_code'
 ]

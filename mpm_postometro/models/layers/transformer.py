@@ -12,7 +12,7 @@ Note:
     - S: number of tokens of the memory
     - D: width of a token
 """
-from typing import Optional, Tuple
+from typing import Callable, Optional, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -102,16 +102,24 @@ class EncoderLayer(nn.Module):
         feedforward_dim (int): Hidden width of the feed-forward network.
         dropout (float): Dropout rate.
         attention_dropout (float): Dropout rate of the attention weights.
+        norm_layer (Callable[[int], nn.Module]): Makes the norm of a width.
+            Defaults to ``nn.LayerNorm``.
     """
 
-    def __init__(self, dim: int, num_heads: int, feedforward_dim: int,
-                 dropout: float, attention_dropout: float) -> None:
+    def __init__(
+            self,
+            dim: int,
+            num_heads: int,
+            feedforward_dim: int,
+            dropout: float,
+            attention_dropout: float,
+            norm_layer: Callable[[int], nn.Module] = nn.LayerNorm) -> None:
         super().__init__()
         self.self_attn = Attention(dim, num_heads, attention_dropout)
         self.linear1 = nn.Linear(dim, feedforward_dim)
         self.linear2 = nn.Linear(feedforward_dim, dim)
-        self.norm1 = nn.LayerNorm(dim)
-        self.norm2 = nn.LayerNorm(dim)
+        self.norm1 = norm_layer(dim)
+        self.norm2 = norm_layer(dim)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, code: Optional[Tensor] = None) -> Tensor:
@@ -122,7 +130,7 @@ class EncoderLayer(nn.Module):
 
     def feedforward(self, x: Tensor) -> Tensor:
         """(B, S, D) -> (B, S, D)."""
-        x = self.dropout(F.relu(self.linear1(x)))
+        x = self.dropout(F.relu(self.linear1(x), inplace=True))
         return self.dropout(self.linear2(x))
 
 

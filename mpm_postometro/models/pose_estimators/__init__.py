@@ -1,13 +1,16 @@
 # Copyright (c) The mpm_postometro authors. All rights reserved.
 from .guided_topdown import GuidedTopdownPoseEstimator
 from .mesh_estimator import MeshEstimator
+from .mpm_estimator import MPMEstimator
 from .official_pct_keys import (PCTWeights, check_fits, from_official_pct_key,
                                 from_official_pct_state, to_official_pct_key,
                                 to_official_pct_state)
+from .sequence_data_preprocessor import SequenceDataPreprocessor
 from .tokenizer_estimator import TokenizerEstimator
 
 __all__ = [
-    'GuidedTopdownPoseEstimator', 'MeshEstimator', 'PCTWeights',
-    'TokenizerEstimator', 'check_fits', 'from_official_pct_key',
-    'from_official_pct_state', 'to_official_pct_key', 'to_official_pct_state'
+    'GuidedTopdownPoseEstimator', 'MPMEstimator', 'MeshEstimator',
+    'PCTWeights', 'SequenceDataPreprocessor', 'TokenizerEstimator',
+    'check_fits', 'from_official_pct_key', 'from_official_pct_state',
+    'to_official_pct_key', 'to_official_pct_state'
 ]
