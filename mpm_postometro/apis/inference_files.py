@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, List, Sequence
 import numpy as np
 
 from mpm_postometro.bodies.skeletons import SKELETONS
+from mpm_postometro.files import atomic_write
 from mpm_postometro.visualization import (PALETTE, ViewerMesh, export_mesh,
                                           overlay_weak_perspective,
                                           person_panel, write_mesh_viewer)
-from mpm_postometro.visualization.export import atomic_write, write_picture
+from mpm_postometro.visualization.export import write_picture
 
 if TYPE_CHECKING:
     from .inferencer import Person

@@ -7,7 +7,7 @@ from typing import Dict, List, NamedTuple, Optional, Union
 
 import numpy as np
 
-from mpm_postometro.visualization.export import atomic_write
+from mpm_postometro.files import atomic_write
 
 __all__ = [
     'KeypointFile', 'read_keypoints', 'read_pose_tokens', 'write_keypoints',

@@ -20,7 +20,6 @@ Rendered people are never removed.
 """
 import contextlib
 import hashlib
-import json
 import logging
 import os
 import os.path as osp
@@ -34,6 +33,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
+from mpm_postometro.files import read_json, write_json
 from .progress import ProgressLine, TrainProgressHook, format_seconds
 
 #: What is measured -> how it is called.
@@ -116,22 +116,6 @@ def _datasets(cfg: Config) -> List[dict]:
         cfg[f'{split}_dataloader'].dataset
         for split in ('train', 'val', 'test')
     ]
-
-
-def write_json(path: str, content) -> None:
-    """Write JSON so that a reader sees the old file or the new, whole."""
-    partial = f'{path}.partial'
-    with open(partial, 'w') as file:
-        json.dump(content, file, indent=1)
-    os.replace(partial, path)
-
-
-def read_json(path: str):
-    """The content of a JSON file, or None where there is none."""
-    if not osp.isfile(path):
-        return None
-    with open(path) as file:
-        return json.load(file)
 
 
 class QuickStart:

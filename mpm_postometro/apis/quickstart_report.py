@@ -14,12 +14,13 @@ from mmpose.registry import DATASETS
 
 from mpm_postometro.bodies import BodyModel, load_body
 from mpm_postometro.evaluation.baselines import constant_baselines
+from mpm_postometro.files import write_json
 from mpm_postometro.visualization import (Curve, Image, Stage, Summary, Table,
                                           ViewerMesh, overlay_perspective,
                                           overlay_weak_perspective,
                                           read_scalars, render_view,
                                           stack_panels, write_report)
-from .quickstart import COMPARED, METRICS, STAGES, write_json
+from .quickstart import COMPARED, METRICS, STAGES
 
 NUM_PICTURES = 8
 NUM_MESHES = 4

@@ -8,21 +8,17 @@ their winding; read ``.obj`` back with ``trimesh.load(path, process=False)``,
 which would otherwise merge and reorder them.
 """
 import json
-import os
 import struct
-import tempfile
 from pathlib import Path
-from typing import Callable, Sequence, Union
+from typing import Sequence, Union
 
 import cv2
 import numpy as np
 
 from mpm_postometro.bodies.rasterizer import vertex_normals
+from mpm_postometro.files import atomic_write
 
-__all__ = [
-    'MESH_FORMATS', 'atomic_write', 'camera_to_y_up', 'export_mesh',
-    'write_picture'
-]
+__all__ = ['MESH_FORMATS', 'camera_to_y_up', 'export_mesh', 'write_picture']
 
 MESH_FORMATS = ('obj', 'glb')
 
@@ -38,35 +34,6 @@ def camera_to_y_up(points: np.ndarray) -> np.ndarray:
     """
     points = np.asarray(points)
     return points * np.array([1, -1, -1], dtype=points.dtype)
-
-
-def atomic_write(path: Union[str, Path], write: Callable[[str], None]) -> Path:
-    """Let a file appear whole or not at all.
-
-    Args:
-        path (str | Path): Where it goes; missing folders are made.
-        write (Callable): Gets a temporary name in the same folder with the
-            same suffix, and writes the file there.
-
-    Returns:
-        Path: ``path``.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(
-        prefix=f'.{path.stem[:40]}-', suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    try:
-        write(temporary)
-        # mkstemp makes private files; give what open() would have given.
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-    return path
 
 
 def write_picture(path: Union[str, Path], picture: np.ndarray) -> Path:

@@ -28,8 +28,8 @@ from typing import (Any, Dict, Iterable, List, Mapping, Optional, Sequence,
 import cv2
 import numpy as np
 
+from mpm_postometro.files import atomic_write
 from .curves import Curve, curve_svg
-from .export import atomic_write
 from .viewer import ViewerMesh, mesh_viewer_html
 
 __all__ = [

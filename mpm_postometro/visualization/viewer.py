@@ -9,7 +9,8 @@ from typing import Optional, Sequence, Union
 
 import numpy as np
 
-from .export import atomic_write, camera_to_y_up
+from mpm_postometro.files import atomic_write
+from .export import camera_to_y_up
 
 __all__ = ['ViewerMesh', 'mesh_viewer_html', 'write_mesh_viewer']
 

@@ -19,11 +19,11 @@ from mmpose.registry import DATASETS
 
 from mpm_postometro.apis.progress import ProgressLine, format_seconds
 from mpm_postometro.apis.quickstart import (OUTPUTS, STAGES, QuickStart,
-                                            available_cores, read_json,
-                                            write_json)
+                                            available_cores)
 from mpm_postometro.apis.quickstart_report import enlarge, true_mesh
 from mpm_postometro.bodies import load_body
 from mpm_postometro.bodies.cameras import perspective_project
+from mpm_postometro.files import read_json
 
 SET_UP_SECONDS = 1000.
 METRICS = {'mpjpe', 'pa_mpjpe', 'mpvpe'}
@@ -275,13 +275,3 @@ def test_progress_line_on_a_pipe():
                                            (3600, '1:00:00')])
 def test_format_seconds(seconds, text):
     assert format_seconds(seconds) == text
-
-
-def test_json_is_written_whole(tmp_path):
-    path = str(tmp_path / 'a.json')
-    write_json(path, dict(a=1))
-    with pytest.raises(TypeError):
-        write_json(path, dict(a=object()))
-    assert read_json(path) == dict(a=1)
-    assert read_json(str(tmp_path / 'none.json')) is None
-    assert os.path.exists(path)

@@ -2,8 +2,7 @@
 import numpy as np
 import pytest
 
-from mpm_postometro.visualization.export import (atomic_write, camera_to_y_up,
-                                                 export_mesh)
+from mpm_postometro.visualization.export import camera_to_y_up, export_mesh
 
 trimesh = pytest.importorskip('trimesh')
 
@@ -66,18 +65,3 @@ def test_wrong_input_is_named(tmp_path, mesh):
     with pytest.raises(ValueError, match='color'):
         export_mesh(tmp_path / 'm.obj', *mesh, color=[[1, 2, 3]])
     assert not list(tmp_path.iterdir())
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path):
-    path = tmp_path / 'a.txt'
-    path.write_text('old')
-
-    def fail(name):
-        with open(name, 'w') as file:
-            file.write('half')
-        raise OSError('disk full')
-
-    with pytest.raises(OSError, match='disk full'):
-        atomic_write(path, fail)
-    assert path.read_text() == 'old'
-    assert [p.name for p in tmp_path.iterdir()] == ['a.txt']

@@ -25,6 +25,7 @@ import hashlib
 import os
 import os.path as osp
 import time
+from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional, Sequence
 
 import matplotlib
@@ -40,7 +41,8 @@ from torch.utils.data import Dataset
 
 from mpm_postometro.apis.progress import (ProgressLine, TrainProgressHook,
                                           format_seconds)
-from mpm_postometro.apis.quickstart import find_configs, read_json, write_json
+from mpm_postometro.apis.quickstart import find_configs
+from mpm_postometro.files import atomic_write, read_json, write_json
 
 matplotlib.use('Agg')
 import matplotlib.pyplot as plt  # noqa: E402
@@ -620,9 +622,8 @@ def _plot_range(axis, x: Sequence, values: Sequence[Sequence[float]],
 
 def _save(figure, path: str) -> None:
     figure.tight_layout()
-    figure.savefig(f'{path}.partial', format='png', dpi=100)
+    atomic_write(path, lambda name: figure.savefig(name, dpi=100))
     plt.close(figure)
-    os.replace(f'{path}.partial', path)
 
 
 STUDIES = dict(
@@ -669,10 +670,9 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     results = Study(folder, plan(args)).run()
     text = report(results, osp.join(folder, f'{args.study}.png'))
     write_json(osp.join(folder, 'results.json'), results)
-    with open(osp.join(folder, 'table.md.partial'), 'w') as file:
-        file.write(text + '\n')
-    os.replace(
-        osp.join(folder, 'table.md.partial'), osp.join(folder, 'table.md'))
+    atomic_write(
+        osp.join(folder, 'table.md'),
+        lambda name: Path(name).write_text(text + '\n'))
     print(f'{text}\n\n{folder}: table.md, {args.study}.png, results.json')
 
 

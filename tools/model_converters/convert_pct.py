@@ -17,9 +17,7 @@ run. The backbone in a file of the tokenizer is dropped, as that training does
 not use it. Needs timm.
 """
 import argparse
-import os
 import pickle
-import tempfile
 from pathlib import Path
 from typing import Dict, List, Sequence
 
@@ -28,6 +26,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from mpm_postometro.compat import load_checkpoint_file
+from mpm_postometro.files import atomic_write
 from mpm_postometro.models.pose_estimators.official_pct_keys import (
     KINDS, PCTWeights, check_fits, from_official_pct_state,
     to_official_pct_state)
@@ -72,20 +71,6 @@ def read_state(path: Path) -> Dict[str, torch.Tensor]:
         raise ValueError('expected a dict of weights, or one with state_dict '
                          f'or model, but got {type(checkpoint).__name__}')
     return checkpoint
-
-
-def write(state: Dict[str, torch.Tensor], meta: dict, path: Path) -> None:
-    """Write a checkpoint; whoever looks sees the whole file or none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(
-        dir=path.parent, prefix=f'.{path.name}.')
-    try:
-        with os.fdopen(handle, 'wb') as file:
-            torch.save(dict(meta=meta, state_dict=state), file)
-        os.replace(partial, path)
-    except BaseException:
-        os.unlink(partial)
-        raise
 
 
 def fitting_configs(weights: PCTWeights) -> List[str]:
@@ -176,7 +161,10 @@ def main() -> None:
     fits = [str(args.config)
             ] if model is not None else fitting_configs(weights)
     print('  fits: ' + ('\n        '.join(fits) or 'none of our configs'))
-    write(state, dict(kind=kind, converted_from=args.source.name), args.target)
+    checkpoint = dict(
+        meta=dict(kind=kind, converted_from=args.source.name),
+        state_dict=state)
+    atomic_write(args.target, lambda name: torch.save(checkpoint, name))
     print(f'wrote {args.target}')
 
 

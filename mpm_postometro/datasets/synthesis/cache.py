@@ -8,8 +8,6 @@ the labels last, so that a shard either is whole or does not count. Any number
 of processes may build at once: a shard is claimed by a lock on a file, which
 the system drops when its process dies.
 """
-import os
-import tempfile
 import zipfile
 import zlib
 from contextlib import contextmanager
@@ -17,6 +15,8 @@ from pathlib import Path
 from typing import Callable, Dict, Iterator, List, Optional
 
 import numpy as np
+
+from mpm_postometro.files import atomic_write
 
 try:
     import fcntl
@@ -150,10 +150,8 @@ class ShardCache:
         labels['checksum'] = np.array([zlib.crc32(image) for image in images],
                                       np.uint32)
         image_path, label_path = self._paths(number)
-        with _replacing(image_path) as file:
-            np.save(file, images)
-        with _replacing(label_path) as file:
-            np.savez(file, **labels)
+        atomic_write(image_path, lambda name: np.save(name, images))
+        atomic_write(label_path, lambda name: np.savez(name, **labels))
         return items
 
     @contextmanager
@@ -173,20 +171,3 @@ class ShardCache:
                 yield True
                 return
             yield True
-
-
-@contextmanager
-def _replacing(path: Path):
-    """Write a file under another name; it gets its own when it is whole."""
-    handle, temporary = tempfile.mkstemp(
-        prefix=path.name, suffix='.tmp', dir=path.parent)
-    try:
-        with os.fdopen(handle, 'wb') as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

@@ -1,7 +1,5 @@
 # Copyright (c) The mpm_postometro authors. All rights reserved.
 import math
-import os
-import tempfile
 from typing import Any, Dict, List, Optional, Sequence, Union
 
 import numpy as np
@@ -16,6 +14,7 @@ from mpm_postometro.bodies.skeletons import J14_HIPS
 from mpm_postometro.evaluation import functional
 from mpm_postometro.evaluation.protocols import (PROTOCOLS, joint_errors,
                                                  mesh_error)
+from mpm_postometro.files import atomic_write
 
 # Least number of joints that pins a rotation down.
 _MIN_JOINTS_TO_ALIGN = 3
@@ -231,16 +230,12 @@ class MeshMetric(BaseMetric):
         for key in ('id', 'img_id'):
             columns[key] = np.array(
                 [-1 if r[key] is None else r[key] for r in results])
-        folder = os.path.dirname(os.path.abspath(self.dump))
-        os.makedirs(folder, exist_ok=True)
-        handle, path = tempfile.mkstemp(suffix='.tmp', dir=folder)
-        try:
-            with os.fdopen(handle, 'wb') as file:
-                np.savez_compressed(file, **columns)
-            os.replace(path, self.dump)
-        except BaseException:
-            os.unlink(path)
-            raise
+        atomic_write(self.dump, lambda name: _save(name, columns))
+
+
+def _save(name: str, columns: dict) -> None:
+    with open(name, 'wb') as file:  # numpy adds a suffix to names
+        np.savez_compressed(file, **columns)
 
 
 def _get(container: Any, key: str) -> Any:
