@@ -1,7 +1,6 @@
 # Copyright (c) The mpm_postometro authors. All rights reserved.
 """Poses of motion capture, seen by virtual cameras."""
 from copy import deepcopy
-from pathlib import Path
 from typing import Callable, Dict, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
@@ -13,6 +12,8 @@ from mmpose.registry import DATASETS
 from mpm_postometro.bodies.cameras import perspective_project
 from mpm_postometro.bodies.skeletons import SKELETONS
 from mpm_postometro.bodies.skeletons import metainfo as skeleton_metainfo
+from .mocap_file import read_mocap
+from .virtual_camera import look_from
 
 __all__ = ['MocapKeypointDataset']
 
@@ -37,15 +38,6 @@ class MocapKeypointDataset(BaseDataset):
     from 10 degrees below to 30 above, 3 to 8 m away. Any number of workers
     sees the same data.
 
-    The file is an ``.npz`` with, for N frames of C clips, all concatenated:
-
-    ======================== ========== ==================================
-    ``joints_3d``            (N, 17, 3) Human3.6M's joints; metres, z up
-    ``clip_start``           (C, )      first frame of a clip
-    ``clip_length``          (C, )      its number of frames
-    ``clip_name``            (C, )      its name
-    ======================== ========== ==================================
-
     An item has ``keypoints`` (1, 17, C), ``keypoints_visible`` (1, 17),
     ``id``, ``img_id``, ``img_path`` (clip and frame; there is no such file)
     and the meta information of MMPose's data sets. In 2D keypoints are
@@ -55,7 +47,7 @@ class MocapKeypointDataset(BaseDataset):
     ``transformed_keypoints`` are the same.
 
     Args:
-        ann_file (str): The file.
+        ann_file (str): The ``.npz`` file, see :func:`read_mocap`.
         stride (int): Takes each ``stride``-th frame of a clip. Defaults to
             1.
         coord_dims (int): 2 or 3. Defaults to 2.
@@ -111,7 +103,7 @@ class MocapKeypointDataset(BaseDataset):
 
     def load_data_list(self) -> List[dict]:
         """Read the file; one small dict for each frame that is taken."""
-        arrays = _read(Path(self.ann_file))
+        arrays = read_mocap(self.ann_file)
         self._joints = arrays['joints_3d']
         return [
             dict(frame=int(frame),
@@ -161,7 +153,7 @@ class MocapKeypointDataset(BaseDataset):
             rng.uniform(*_FOCAL_LENGTH) * self.image_size
         ])
         joints = self._joints[frame] - self._joints[frame, :1]
-        joints = joints @ _look(azimuth, elevation).T
+        joints = joints @ look_from(azimuth, elevation).T
         return joints.astype(np.float32), camera
 
     def _project(self, joints: np.ndarray,
@@ -185,47 +177,3 @@ class MocapKeypointDataset(BaseDataset):
             bbox_score=np.ones(1, np.float32),
             img_shape=(size, size),
             ori_shape=(size, size))
-
-
-def _look(azimuth: float, elevation: float) -> np.ndarray:
-    """Rotation (3, 3) from the world, z up, to a camera that stands in this
-    direction from what it looks at; radians."""
-    forward = -np.array([
-        np.cos(elevation) * np.cos(azimuth),
-        np.cos(elevation) * np.sin(azimuth),
-        np.sin(elevation)
-    ])
-    right = np.cross(forward, [0., 0., 1.])
-    right /= np.linalg.norm(right)
-    return np.stack([right, np.cross(forward, right), forward])
-
-
-def _read(path: Path) -> Dict[str, np.ndarray]:
-    """The arrays of a file, checked."""
-    if not path.is_file():
-        raise FileNotFoundError(f'motion capture {path} does not exist')
-    keys = ('joints_3d', 'clip_start', 'clip_length', 'clip_name')
-    with np.load(path, allow_pickle=False) as file:
-        missing = [key for key in keys if key not in file]
-        if missing:
-            raise ValueError(f'{path}: lacks {missing}, has only '
-                             f'{sorted(file)}')
-        arrays = {key: file[key] for key in keys}
-    joints = arrays['joints_3d']
-    if joints.shape[1:] != (_SKELETON.num_joints, 3) or not len(joints):
-        raise ValueError(f"{path}: 'joints_3d' must be (N, "
-                         f'{_SKELETON.num_joints}, 3), got {joints.shape}')
-    broken = np.flatnonzero(~np.isfinite(joints).all((1, 2)))
-    if len(broken):
-        raise ValueError(f"{path}: 'joints_3d' is not finite in "
-                         f'{len(broken)} frames, the first {broken[:5]}')
-    for key in keys[1:]:
-        if arrays[key].shape != arrays['clip_start'].shape:
-            raise ValueError(
-                f"{path}: '{key}' must have one entry for each clip, "
-                f"{arrays['clip_start'].shape}, got {arrays[key].shape}")
-    ends = arrays['clip_start'] + arrays['clip_length']
-    if (arrays['clip_start'] < 0).any() or (ends > len(joints)).any():
-        raise ValueError(f'{path}: clips reach beyond the {len(joints)} '
-                         "frames of 'joints_3d'")
-    return arrays

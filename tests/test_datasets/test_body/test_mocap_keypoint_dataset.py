@@ -111,7 +111,7 @@ def test_broken_files_are_named(mocap, tmp_path):
         MocapKeypointDataset(mocap(joints_3d=np.zeros((25, 16, 3))))
     joints = np.zeros((25, 17, 3))
     joints[[4, 9]] = np.nan
-    with pytest.raises(ValueError, match=r'not finite in 2 frames.*\[4 9\]'):
+    with pytest.raises(ValueError, match=r'not finite in 2 of 25.*\[4 9\]'):
         MocapKeypointDataset(mocap(joints_3d=joints))
     with pytest.raises(ValueError, match='reach beyond the 25 frames'):
         MocapKeypointDataset(mocap(clip_length=np.array([10, 16])))
