@@ -34,4 +34,4 @@ train_cfg = dict(max_epochs=150)
 optim_wrapper = dict(
     optimizer=dict(lr=5e-4),
     constructor='SwinLayerDecayOptimWrapperConstructor',
-    paramwise_cfg=dict(_delete_=True, layer_decay_rate=0.9))
+    paramwise_cfg=dict(layer_decay_rate=0.9))
