@@ -63,13 +63,15 @@ def parse_args():
 def read_state(path: Path) -> Dict[str, torch.Tensor]:
     """The weights in a checkpoint, under one of the usual keys or bare."""
     checkpoint = load_checkpoint_file(str(path), map_location='cpu')
-    for key in ('state_dict', 'model'):
+    for key in ('state_dict', 'model', 'module'):
         if isinstance(checkpoint, dict) and isinstance(
                 checkpoint.get(key), dict):
             return checkpoint[key]
     if not isinstance(checkpoint, dict):
-        raise ValueError('expected a dict of weights, or one with state_dict '
-                         f'or model, but got {type(checkpoint).__name__}')
+        raise ValueError(
+            'expected a dict of weights, or one with '
+            f'state_dict, model or module, but got {type(checkpoint).__name__}'
+        )
     return checkpoint
 
 
@@ -99,6 +101,8 @@ def describe(weights: PCTWeights) -> List[str]:
                 windows, pretrained = weights.windows[name]
                 text += (f', windows {_dashed(windows)} '
                          f'(pre-training {_dashed(pretrained)})')
+            if f'{name}.norm.weight' not in weights.state_dict:
+                text += ', without its last norm'
             lines.append(f'{name}: {text}')
         elif cfg['type'] == 'HeatmapHead':
             lines.append(f'{name}: heatmaps of {cfg["out_channels"]} joints, '

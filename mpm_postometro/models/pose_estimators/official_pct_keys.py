@@ -18,15 +18,16 @@ they are dropped on the way here, after a look at what windows they are of,
 and made again on the way back.
 
 The names of the tokenizer, the classifier and SwinV2 are those of the
-published code, with which this map was tested at small sizes. No released
-file was at hand. Of the heatmap files it is taken on trust that they hold
-the head of MMPose 0.x with the names that it has there, and of the files of
-SwinV2's own pre-training that they hold the names of Microsoft's code. What a
-file has beyond that is refused by name, and nothing is guessed.
+published code, with which this map was tested at small sizes; those of the
+heatmap's head are MMPose's, the same in 0.x and 1.x. No released file was at
+hand. PCT says of its SimMIM files that they lack the tables and the last
+norm, so a backbone alone may lack them; of Microsoft's own files it is taken
+on trust that they have the names of their code. What a file has beyond that
+is refused by name, and nothing is guessed.
 """
 import math
 import re
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -155,7 +156,8 @@ def from_official_pct_state(state: State,
 
     The tokenizer's own file may carry a ``backbone.``, which that stage does
     not use: it is dropped. So are the classifier and decoder in files of
-    SwinV2's pre-training. With ``kind`` given, a part can be taken out of a
+    SwinV2's pre-training, which in turn need not have its last norm: that
+    starts as the identity. With ``kind`` given, a part can be taken out of a
     larger file, and the others are dropped.
 
     Args:
@@ -274,8 +276,8 @@ def check_fits(weights: PCTWeights, model: dict) -> None:
     if tokenizer.get('coord_scale') is not None:
         raise ValueError('published tokenizers take pixels as they are, but '
                          'that of the config has coord_scale')
-    problems = differences(
-        _shapes_of(weights.state_dict), parameter_shapes(parts))
+    own = _shapes_of(weights.state_dict)
+    problems = differences(own, _expected(parts, own, weights.kind))
     if problems:
         raise ValueError(f'the weights do not fit the config: {problems}')
     for name, (windows, pretrained) in weights.windows.items():
@@ -329,6 +331,16 @@ def _shapes_of(state: State) -> Dict[str, Tuple[int, ...]]:
     return {key: tuple(value.shape) for key, value in state.items()}
 
 
+def _expected(parts: Dict[str, dict], found: Iterable[str],
+              kind: str) -> Dict[str, Tuple[int, ...]]:
+    """Names and shapes that a file of this kind has to have."""
+    shapes = parameter_shapes(parts)
+    norm = 'backbone.norm.'
+    if kind == 'backbone' and not any(key.startswith(norm) for key in found):
+        shapes = {k: v for k, v in shapes.items() if not k.startswith(norm)}
+    return shapes
+
+
 def _check(state: State,
            kind: str,
            official: bool,
@@ -344,7 +356,8 @@ def _check(state: State,
     except KeyError as error:
         problems = f'missing or of another shape: {name(error.args[0])}'
     else:
-        problems = differences(shapes, parameter_shapes(parts), name, unknown)
+        problems = differences(shapes, _expected(parts, shapes, kind), name,
+                               unknown)
     if problems:
         raise ValueError(f'this is no {kind} of PCT: {problems}')
     return parts

@@ -219,6 +219,36 @@ def test_pretraining_of_swin(prefix):
     check_fits(weights, dict(MODEL_CFGS['heatmap'], backbone=cfg))
 
 
+def test_simmim_without_tables_and_last_norm():
+    """What PCT says of the pre-trained files that it offers."""
+    published = {
+        key.removeprefix('backbone.'): value
+        for key, value in official('heatmap').items()
+        if key.startswith('backbone.') and 'norm3' not in key
+        and 'relative_' not in key
+    }
+    weights = from_official_pct_state(published)
+    assert weights.kind == 'backbone' and not weights.windows
+    check_fits(weights, MODEL_CFGS['heatmap'])
+    model = build('heatmap')
+    missing, unexpected = model.backbone.load_state_dict(
+        {
+            key.removeprefix('backbone.'): value
+            for key, value in weights.state_dict.items()
+        },
+        strict=False)
+    assert sorted(missing) == ['norm.bias', 'norm.weight'] and not unexpected
+    # Half a norm is a broken file, and others need the whole.
+    published['norm3.bias'] = torch.zeros(64)
+    with pytest.raises(ValueError, match='missing: backbone.norm3.weight$'):
+        from_official_pct_state(published)
+    published = official('heatmap')
+    for name in ('bias', 'weight'):
+        del published[f'backbone.norm3.{name}']
+    with pytest.raises(ValueError, match='missing: backbone.norm3.bias, .*'):
+        from_official_pct_state(published)
+
+
 # ------------------------------ broken input ------------------------------
 def broken_missing(state):
     del state['keypoint_head.mixer_head.1.layernorm2.bias']
