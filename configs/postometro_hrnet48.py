@@ -51,7 +51,11 @@ model = dict(
             type='PCTHead',
             in_channels={{_base_.feat_channels}},
             feat_size={{_base_.feat_size}},
-            tokenizer=dict(type='PCTTokenizer')),
+            # Guided by the image in its own training, as published.
+            tokenizer=dict(
+                type='PCTTokenizer',
+                guide_ratio=0.5,
+                guide_channels={{_base_.feat_channels}})),
         test_cfg=dict(flip_test=False)),
     pose_branch_checkpoint=None,
     head=dict(in_channels=384))

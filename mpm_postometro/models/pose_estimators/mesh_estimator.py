@@ -370,10 +370,17 @@ def _crop_to_image(points: np.ndarray, metainfo: dict,
 
 
 def _load_pose_branch(branch: nn.Module, filename: str) -> None:
-    """Strictly load the checkpoint of a classifier's own training."""
+    """Strictly load the checkpoint of a classifier's own training, which may
+    have had a backbone for its labels that predictions do without."""
     state = load_checkpoint_file(filename, map_location='cpu')
     state = state.get('state_dict', state)
     own = branch.state_dict()
+    if not hasattr(branch, 'guide_backbone'):
+        state = {
+            key: value
+            for key, value in state.items()
+            if not key.startswith('guide_backbone.')
+        }
     problems: Dict[str, Union[list, set]] = dict(
         missing=own.keys() - state.keys(),
         unexpected=state.keys() - own.keys(),

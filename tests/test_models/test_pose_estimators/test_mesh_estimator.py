@@ -377,6 +377,27 @@ def test_pose_branch_checkpoint(body, tmp_path):
         build(body, pose_branch_checkpoint=path).init_weights()
 
 
+def test_pose_branch_leaves_its_guide_backbone_behind(body, tmp_path):
+    guided = dict(TOKENIZER, guide_ratio=0.5, guide_channels=32)
+    cfg = dict(POSE_BRANCH, head=dict(POSE_BRANCH['head'], tokenizer=guided))
+    trained = MODELS.build(
+        copy_config(
+            dict(
+                cfg,
+                type='GuidedTopdownPoseEstimator',
+                guide_backbone=BACKBONE)))
+    for value in trained.state_dict().values():
+        if value.is_floating_point():
+            value.uniform_()
+    path = str(tmp_path / 'guided.pth')
+    torch.save(dict(state_dict=trained.state_dict()), path)
+    model = build(body, pose_branch=cfg, pose_branch_checkpoint=path)
+    model.init_weights()
+    for name, value in model.pose_branch.state_dict().items():
+        assert not name.startswith('guide_backbone.')
+        assert torch.equal(value, trained.state_dict()[name]), name
+
+
 def test_pose_tokens_alone_need_no_backbone(body):
     model = build(body, backbone=None, head=dict(HEAD, use_image_tokens=False))
     step(model, samples())
