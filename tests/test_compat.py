@@ -125,6 +125,16 @@ class Attribute:
         return getattr, (self.owner, self.name)
 
 
+class Bytes:
+    """Asks for memory that nothing fills."""
+
+    def __init__(self, size):
+        self.size = size
+
+    def __reduce__(self):
+        return bytes, (self.size, )
+
+
 def test_mmengine_checkpoint_comes_back(tmp_path):
     hub = MessageHub.get_instance('test_compat')
     for value in (1., 2., 6.):
@@ -133,6 +143,7 @@ def test_mmengine_checkpoint_comes_back(tmp_path):
         best_score=np.float64(3.5),
         joints=np.arange(6, dtype=np.float32).reshape(2, 3),
         names=np.array(['nose', 'neck']),
+        sigmas=np.array([], np.float32),
         flag=np.bool_(True),
         count=np.int64(7))
     for key, value in info.items():
@@ -155,6 +166,7 @@ def test_mmengine_checkpoint_comes_back(tmp_path):
     (lambda folder: Program(folder / 'ran'), 'mkdir'),
     (lambda folder: Attribute(HistoryBuffer, '__init__'), '__init__'),
     (lambda folder: Attribute(np.ndarray, 'tofile'), 'tofile'),
+    (lambda folder: Bytes(9), 'bytes'),
     (lambda folder: deque([1]), 'deque'),
 ])
 def test_anything_else_is_refused(tmp_path, content, reason):
