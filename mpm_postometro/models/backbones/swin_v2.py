@@ -24,10 +24,6 @@ class TimmSwinV2(BaseModule):
     equals that of the published network. Other sizes are refused, because
     it would not.
 
-    The numbers are those of full precision. Under automatic mixed precision
-    timm compares queries and keys in half precision, where the published
-    network does so in single precision.
-
     Published sizes, all with pictures of 256 x 256 pixels:
 
     ====  =========  ===========  ===============  ============
