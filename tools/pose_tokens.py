@@ -194,12 +194,15 @@ def run_picture(args, inferencer) -> int:
         if inputs.ndim == 3:  # a picture, not keypoints
             image = inputs.numpy().transpose(1, 2, 0)
 
+    in_pixels = inferencer.tokenizer.coord_dims == 2
+    unit, factor = ('px', 1) if in_pixels else ('mm', 1000)  # of metres
+
     def effects_of(pose_codes):
-        return swap_codes(inferencer.decode, pose_codes,
+        return swap_codes(lambda swapped: factor * inferencer.decode(swapped),
+                          pose_codes,
                           frequent_codes(data, pose_codes, args.codes))
 
     effects = effects_of(codes)
-    unit = 'px' if inferencer.tokenizer.coord_dims == 2 else 'm'
     poses = data[_spread(data, 50)]
     influence = np.mean([effects_of(pose).influence for pose in poses], 0)
     pictures = dict(

@@ -171,7 +171,7 @@ def draw_token_effects(effects: TokenEffects,
             drawn.
         links (Sequence[tuple[int, int]]): Pairs of joints.
         joint_names (Sequence[str]): K names.
-        unit (str): Of the pose, 'px' or 'm'.
+        unit (str): Of the pose, such as 'px' or 'mm'.
         title (str): Above all.
         image (np.ndarray, optional): Picture under the poses, whose pixels
             their coordinates are, (H, W, 3) uint8 BGR.
@@ -458,5 +458,6 @@ def _strongest_joints(moved: np.ndarray, joint_names: Sequence[str],
     for joint in order:
         name = _spoken(joint_names[joint])
         name = name.replace('left ', 'l. ').replace('right ', 'r. ')
-        lines.append(f'{name} {moved[joint]:.2g} {unit}')
+        digits = 1 if moved[joint] < 10 else 0
+        lines.append(f'{name} {moved[joint]:.{digits}f} {unit}')
     return '\n'.join(lines)
