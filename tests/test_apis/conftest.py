@@ -161,7 +161,18 @@ def token_models(tmp_path_factory):
                          if pixels else 'PackMeshInputs')
                 ]))
         if kind == '3d':
-            data['dataset']['pipeline'] = [dict(type='PackKeypointInputs')]
+            np.savez(
+                folder / 'motion.npz',
+                joints_3d=np.random.default_rng(0).normal(
+                    size=(5, 17, 3)).astype(np.float32) * .4,
+                clip_start=[0],
+                clip_length=[5],
+                clip_name=['clip'])
+            data['dataset'] = dict(
+                type='MocapKeypointDataset',
+                ann_file=str(folder / 'motion.npz'),
+                coord_dims=3,
+                pipeline=[dict(type='PackKeypointInputs')])
         config = Config(
             dict(
                 default_scope='mmpose',

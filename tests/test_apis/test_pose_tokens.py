@@ -46,7 +46,7 @@ def _predict(inferencer, dataset):
         return [s.pred_instances for s in inferencer.model.test_step(batch)]
 
 
-@pytest.mark.parametrize('kind', ['tokenizer', 'guided'])
+@pytest.mark.parametrize('kind', ['tokenizer', 'guided', '3d'])
 def test_codes_are_those_of_the_estimator(build, kind):
     """The pose of a file and of the data set take the same way."""
     inferencer = build(kind)
@@ -57,12 +57,12 @@ def test_codes_are_those_of_the_estimator(build, kind):
     for index, wanted in enumerate(expected):
         item = dataset.get_data_info(index)
         found = inferencer.tokenize(item['keypoints'],
-                                    item['keypoints_visible'], item['bbox'],
-                                    item.get('img'))
+                                    item['keypoints_visible'],
+                                    item.get('bbox'), item.get('img'))
         assert found.dtype == np.int64
         np.testing.assert_array_equal(found, wanted.codes)
         np.testing.assert_allclose(
-            inferencer.decode(found, item['bbox']),
+            inferencer.decode(found, item.get('bbox')),
             wanted.keypoints,
             atol=1e-3)
     whole = inferencer.tokenize_dataset(dataset)

@@ -181,3 +181,15 @@ def test_errors_are_one_line(command, tmp_path, capsys):
     assert command('keypoints', 'tokenizer', tmp_path / 'none.json') == 1
     (line, ) = capsys.readouterr().err.splitlines()
     assert line.startswith('error: ') and 'none.json' in line
+
+
+def test_pictures_in_3d(command, tmp_path, token_models):
+    """Of metres, in mm."""
+    assert command('picture', '3d', '--index', 1) == 0
+    assert _size(tmp_path / 'out' / 'tokens.png')[1] > 300
+    np.save(tmp_path / 'poses.npy', np.zeros((2, 17, 3)))
+    assert command('keypoints', '3d', tmp_path / 'poses.npy') == 0
+    assert command('decode', '3d', tmp_path / 'out' / 'pose_tokens.npz') == 0
+    decoded = np.load(tmp_path / 'out' / 'keypoints.npy')
+    assert decoded.shape == (2, 17, 3)
+    assert not (tmp_path / 'out' / 'keypoints.json').exists()
