@@ -128,8 +128,8 @@ def draw_camera(root: np.ndarray, seed: int, name: str,
 
 @dataclass(frozen=True)
 class FilmedSequence(PoseSequence):
-    """A motion in the world and a camera that sees it; what the camera sees
-    is computed for each clip.
+    """A motion in the world and a camera that sees it; the camera's frame
+    is computed for each clip, and the 2D keypoints where there are none.
 
     Attributes:
         world (np.ndarray): (N, J, 3), world, metres. May be shared by the
@@ -145,9 +145,12 @@ class FilmedSequence(PoseSequence):
 
     def clip(self, frames: Frames) -> Dict[str, np.ndarray]:
         """See :meth:`PoseSequence.clip`."""
+        arrays = super().clip(frames)
         points = self.view.to_camera(self.world[frames])
-        return dict(
-            keypoints_2d=self.view.project(points), keypoints_3d=points)
+        arrays['keypoints_3d'] = points
+        if 'keypoints_2d' not in arrays:
+            arrays['keypoints_2d'] = self.view.project(points)
+        return arrays
 
 
 def film(world: np.ndarray, name: str, num_cameras: int, seed: int,
