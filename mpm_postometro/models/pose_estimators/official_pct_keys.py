@@ -204,6 +204,9 @@ def from_official_pct_state(state: State,
         if ours in renamed:  # under two of the published names
             unknown.append(key)
         renamed[ours] = value
+    # A table without its block is of no known network either.
+    blocks = {key.split('.attn.')[0] for key in kept if '.attn.qkv.' in key}
+    unknown += [key for key in tables if key.split('.attn')[0] not in blocks]
     parts = _check(renamed, found, official=True, unknown=unknown)
     windows = {}
     for official in ('backbone.', 'extra_backbone.'):
@@ -317,7 +320,13 @@ def _split_pretraining(state: State) -> Tuple[State, List[str]]:
 
 
 def _detect(state: State, side: int) -> str:
+    """Kind by published names (side 0) or by ours (side 1)."""
     for kind, signs in _SIGNS.items():
+        if signs[0] != signs[1] and signs[1 - side] in state:
+            raise ValueError(
+                f'{signs[1 - side]} is a name of this project, not one of '
+                'the published files' if side == 0 else
+                f'{signs[1 - side]} is a name of the published files already')
         if signs[side] in state:
             return kind
     some = ', '.join(list(state)[:5])

@@ -295,6 +295,11 @@ def broken_window(state):
                                  'relative_coords_table']
 
 
+def broken_stray_table(state):
+    key = 'backbone.layers.{}.blocks.0.attn.relative_position_index'
+    state[key.format(4)] = state[key.format(3)]
+
+
 def broken_value(state):
     state['epoch'] = 3
 
@@ -310,6 +315,7 @@ def broken_value(state):
     (broken_dims, 'another shape: keypoint_head.conv_trans.0.weight'),
     (broken_table, 'layers.1.blocks.1.attn.relative_coords_table is not'),
     (broken_window, 'layers.1.blocks.1.attn.relative_coords_table is not'),
+    (broken_stray_table, 'unknown: backbone.layers.4.blocks.0.attn.relative'),
     (broken_value, 'expected a state dict'),
 ])
 def test_broken_files_are_refused(damage, message):
@@ -318,6 +324,14 @@ def test_broken_files_are_refused(damage, message):
     damage(published)
     with pytest.raises(ValueError, match=message):
         from_official_pct_state(published)
+
+
+@pytest.mark.parametrize('name', ['classifier', 'tokenizer', 'heatmap'])
+def test_the_wrong_direction_is_named(name):
+    with pytest.raises(ValueError, match='is a name of this project'):
+        from_official_pct_state(build(name).state_dict())
+    with pytest.raises(ValueError, match='of the published files already'):
+        to_official_pct_state(official(name))
 
 
 def test_guided_file_without_its_image_backbone_is_refused():
