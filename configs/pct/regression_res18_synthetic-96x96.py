@@ -28,7 +28,7 @@ train_pipeline = [
 ]
 train_dataloader = dict(batch_size=32, dataset=dict(pipeline=train_pipeline))
 
-optim_wrapper = dict(optimizer=dict(lr=2e-3))
+optim_wrapper = dict(optimizer=dict(lr=5e-3))
 train_cfg = dict(max_epochs=8)
 val_evaluator = [dict(type='KeypointErrorMetric')]
 test_evaluator = val_evaluator
