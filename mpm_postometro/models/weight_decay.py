@@ -45,11 +45,9 @@ class MatrixDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             module (nn.Module): The whole model.
         """
         decayed, others = [], []
-        for name, parameter in module.named_parameters():
-            if not parameter.requires_grad:
-                continue
-            matrix = parameter.ndim > 1 and not name.endswith('.bias')
-            (decayed if matrix else others).append(parameter)
+        for parameter in module.parameters():
+            if parameter.requires_grad:
+                (decayed if parameter.ndim > 1 else others).append(parameter)
         params.extend(
             [dict(params=decayed),
              dict(params=others, weight_decay=0.)])

@@ -33,7 +33,7 @@ CFG = dict(
     head=dict(
         type='PCTHead',
         in_channels=CHANNELS,
-        feat_size=(2, 2),
+        feat_size=(2, 4),
         tokenizer=TOKENIZER,
         conv_channels=6,
         conv_num_blocks=1,
@@ -56,7 +56,7 @@ def build(seed=0, **head):
 
 def images(batch=3):
     return torch.randn(
-        batch, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+        batch, 3, 128, 64, generator=torch.Generator().manual_seed(1))
 
 
 def samples(batch=3):
@@ -66,12 +66,12 @@ def samples(batch=3):
         sample = PoseDataSample(
             metainfo=dict(
                 flip_indices=[0, 2, 1, 4, 3],
-                input_size=(64, 64),
+                input_size=(64, 128),
                 input_center=np.array([32., 32.]),
                 input_scale=np.array([64., 64.])))
         sample.gt_instance_labels = InstanceData(
-            keypoint_labels=64 *
-            torch.rand(1, NUM_JOINTS, 2, generator=generator),
+            keypoint_labels=torch.rand(1, NUM_JOINTS, 2, generator=generator) *
+            torch.tensor([64., 128]),
             keypoint_weights=torch.ones(1, NUM_JOINTS))
         sample.gt_instances = InstanceData(
             bboxes=np.array([[0., 0, 64, 64]]), bbox_scores=np.ones(1))
@@ -88,7 +88,7 @@ def test_loss_is_the_heads_with_features_at_the_true_joints():
     joints = torch.cat([s.gt_instance_labels.keypoint_labels for s in batch])
     with torch.no_grad():
         guide_feats = sample_joint_features(
-            model.guide_backbone(inputs)[-1], joints, (64, 64))
+            model.guide_backbone(inputs)[-1], joints, (64, 128))
     expected = build().train()
     expected = expected.head.loss(
         expected.extract_feat(inputs), batch, guide_feats=guide_feats)
