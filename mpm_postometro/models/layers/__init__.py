@@ -6,7 +6,7 @@ from .mixer import FCBlock, MixerLayer, MixerMLP
 from .pose_modulator import PoseModulator
 from .positional_encoding import sine_position_code
 from .strided_transformer import StridedEncoderLayer, StridedTransformer
-from .token_mixing import mix_tokens, normed_token_mlp
+from .token_mixing import mix_tokens, normed_channel_mlp, normed_token_mlp
 from .transformer import (Attention, DecoderLayer, EncoderDecoder,
                           EncoderLayer, TransformerDecoder, TransformerEncoder)
 from .unbiased_layer_norm import UnbiasedLayerNorm
@@ -18,5 +18,5 @@ __all__ = [
     'NormedLinear', 'PoseModulator', 'QuantizerOutput', 'SparseMatrix',
     'StridedEncoderLayer', 'StridedTransformer', 'TransformerDecoder',
     'TransformerEncoder', 'UnbiasedLayerNorm', 'VectorQuantizer', 'mix_tokens',
-    'normed_token_mlp', 'sine_position_code'
+    'normed_channel_mlp', 'normed_token_mlp', 'sine_position_code'
 ]

@@ -7,7 +7,7 @@ without renaming.
 """
 from torch import Tensor, nn
 
-from .token_mixing import mix_tokens, normed_token_mlp
+from .token_mixing import mix_tokens, normed_channel_mlp, normed_token_mlp
 
 __all__ = ['FCBlock', 'MixerLayer', 'MixerMLP']
 
@@ -100,14 +100,22 @@ class MixerLayer(nn.Module):
         Returns:
             Tensor: Tokens shaped ``(B, N, D)``.
         """
-        x = x + self._mix_tokens(x)
+        if self.recompute:
+            x = x + normed_token_mlp(
+                x, *_tensors(self.layernorm1, self.MLP_token))
+            return x + normed_channel_mlp(
+                x, *_tensors(self.layernorm2, self.MLP_channel))
+        x = x + self._mix_tokens(self.layernorm1(x))
         return x + self.MLP_channel(self.layernorm2(x))
 
     def _mix_tokens(self, x: Tensor) -> Tensor:
-        norm = self.layernorm1
         up, gelu, drop, down, drop_out = self.MLP_token.ff
-        if self.recompute:
-            return normed_token_mlp(x, norm.weight, norm.bias, norm.eps,
-                                    up.weight, up.bias, down.weight, down.bias)
-        x = drop(gelu(mix_tokens(norm(x), up.weight, up.bias)))
+        x = drop(gelu(mix_tokens(x, up.weight, up.bias)))
         return drop_out(mix_tokens(x, down.weight, down.bias))
+
+
+def _tensors(norm: nn.LayerNorm, mlp: MixerMLP) -> tuple:
+    """What :func:`normed_token_mlp` takes beside the tokens."""
+    up, down = mlp.ff[0], mlp.ff[3]
+    return (norm.weight, norm.bias, norm.eps, up.weight, up.bias, down.weight,
+            down.bias)

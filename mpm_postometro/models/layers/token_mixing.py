@@ -1,8 +1,9 @@
 # Copyright (c) The mpm_postometro authors. All rights reserved.
-"""Linear layers over the token axis that leave the axes where they are.
+"""The two halves of a mixer layer, in little time and memory.
 
-Turning ``(B, N, D)`` to ``(B, D, N)`` and back would copy the largest tensors
-of a mixer layer.
+Linear layers over the token axis leave the axes where they are: turning ``(B,
+N, D)`` to ``(B, D, N)`` and back would copy the largest tensors of the layer.
+What is cheap to compute is computed again in the backward pass.
 """
 from typing import Optional, Tuple
 
@@ -11,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-__all__ = ['mix_tokens', 'normed_token_mlp']
+__all__ = ['mix_tokens', 'normed_channel_mlp', 'normed_token_mlp']
 
 # Entries of the hidden layer that are worked on at once: they stay in the
 # processor's cache.
@@ -68,6 +69,31 @@ def normed_token_mlp(x: Tensor, norm_weight: Tensor, norm_bias: Tensor,
                                      up_bias, down_weight, down_bias)
 
 
+def normed_channel_mlp(x: Tensor, norm_weight: Tensor, norm_bias: Tensor,
+                       eps: float, up_weight: Tensor, up_bias: Tensor,
+                       down_weight: Tensor, down_bias: Tensor) -> Tensor:
+    """As :func:`normed_token_mlp`, but over the channels: of the hidden layer
+    ``(B, N, H)`` what enters the GELU is kept.
+
+    Args:
+        x (Tensor): Tokens ``(B, N, D)``.
+        norm_weight (Tensor): ``(D, )``.
+        norm_bias (Tensor): ``(D, )``.
+        eps (float): Of the normalisation.
+        up_weight (Tensor): ``(H, D)``.
+        up_bias (Tensor): ``(H, )``.
+        down_weight (Tensor): ``(D, H)``.
+        down_bias (Tensor): ``(D, )``.
+
+    Returns:
+        Tensor: Tokens ``(B, N, D)``.
+    """
+    with torch.autocast(x.device.type, enabled=False):
+        return _NormedChannelMLP.apply(x, norm_weight, norm_bias, eps,
+                                       up_weight, up_bias, down_weight,
+                                       down_bias)
+
+
 class _NormedTokenMLP(torch.autograd.Function):
     """See :func:`normed_token_mlp`."""
 
@@ -117,6 +143,42 @@ class _NormedTokenMLP(torch.autograd.Function):
             grads[0] += norm_grads[0]
             grads[1] += norm_grads[1]
         return (grad_x, *grads[:2], None, *grads[2:], grad.sum((0, 2)))
+
+
+class _NormedChannelMLP(torch.autograd.Function):
+    """See :func:`normed_channel_mlp`."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, norm_weight: Tensor, norm_bias: Tensor,
+                eps: float, up_weight: Tensor, up_bias: Tensor,
+                down_weight: Tensor, down_bias: Tensor) -> Tensor:
+        normed = F.layer_norm(x, x.shape[-1:], norm_weight, norm_bias, eps)
+        hidden = F.linear(normed, up_weight, up_bias)
+        ctx.save_for_backward(x, norm_weight, norm_bias, up_weight,
+                              down_weight, hidden)
+        ctx.eps = eps
+        return F.linear(F.gelu(hidden), down_weight, down_bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor) -> Tuple[Optional[Tensor], ...]:
+        (x, norm_weight, norm_bias, up_weight, down_weight,
+         hidden) = ctx.saved_tensors
+        grad = grad.flatten(0, -2)
+        hidden = hidden.flatten(0, -2)
+        grad_down = grad.t() @ F.gelu(hidden)
+        g = torch.ops.aten.gelu_backward(grad @ down_weight, hidden)
+        normed, mean, rstd = torch.native_layer_norm(x, x.shape[-1:],
+                                                     norm_weight, norm_bias,
+                                                     ctx.eps)
+        grad_up = g.t() @ normed.flatten(0, -2)
+        grad_up_bias = g.sum(0)
+        g = (g @ up_weight).view_as(x)
+        grad_x, *norm_grads = torch.ops.aten.native_layer_norm_backward(
+            g, x, x.shape[-1:], mean, rstd, norm_weight, norm_bias,
+            [True, True, True])
+        return (grad_x, *norm_grads, None, grad_up, grad_up_bias, grad_down,
+                grad.sum(0))
 
 
 def _weight_grad(grad: Tensor, x: Tensor) -> Tensor:

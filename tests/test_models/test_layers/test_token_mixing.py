@@ -4,10 +4,12 @@ import torch
 import torch.nn.functional as F
 
 from mpm_postometro.models.layers import (MixerLayer, mix_tokens,
-                                          normed_token_mlp, token_mixing)
+                                          normed_channel_mlp, normed_token_mlp,
+                                          token_mixing)
 
 
 def _parameters(tokens=5, channels=3, hidden=4, dtype=torch.float64):
+    """Those of an MLP over so many tokens, and of the norm before it."""
     generator = torch.Generator().manual_seed(0)
     shapes = ((channels, ), (channels, ), (hidden, tokens), (hidden, ),
               (tokens, hidden), (tokens, ))
@@ -57,6 +59,28 @@ def test_token_mlp_and_its_gradients(piece, monkeypatch):
         torch.testing.assert_close(ours, expected)
 
 
+def test_channel_mlp_and_its_gradients():
+    torch.manual_seed(0)
+    parameters = _parameters(tokens=3, channels=3)
+
+    def ours(x, gain, shift, *weights):
+        return normed_channel_mlp(x, gain, shift, 1e-5, *weights)
+
+    def plain(x, gain, shift, up, up_bias, down, down_bias):
+        x = F.layer_norm(x, x.shape[-1:], gain, shift, 1e-5)
+        return F.linear(F.gelu(F.linear(x, up, up_bias)), down, down_bias)
+
+    x = torch.randn(2, 5, 3, dtype=torch.float64, requires_grad=True)
+    torch.testing.assert_close(ours(x, *parameters), plain(x, *parameters))
+    assert torch.autograd.gradcheck(ours, (x, *parameters))
+    weight = torch.randn(2, 3, 5, dtype=torch.float64).transpose(1, 2)
+    for one, other in zip(
+            *(torch.autograd.grad((f(x, *parameters) *
+                                   weight).sum(), (x, *parameters))
+              for f in (ours, plain))):
+        torch.testing.assert_close(one, other)
+
+
 def test_empty_batch():
     parameters = _parameters(dtype=torch.float32)
     assert _mlp(torch.zeros(0, 5, 3), *parameters).shape == (0, 5, 3)
@@ -79,8 +103,9 @@ def test_recomputing_layer_equals_plain_layer_and_keeps_less():
         grads.append([y, *(p.grad for p in layer.parameters())])
     for one, other in zip(*grads):
         torch.testing.assert_close(one, other)
-    # Neither side of the hidden layer (B, 64, 8).
-    assert kept[0] - kept[1] >= 2 * 4 * 64 * 8
+    # Neither side of the hidden layer over tokens (B, 64, 8), one side of
+    # that over channels (B, 17, 16).
+    assert kept[0] - kept[1] >= 4 * (2 * 64 * 8 + 17 * 16)
 
 
 def test_recompute_refuses_dropout():
