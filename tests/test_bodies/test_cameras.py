@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 import torch
 
-from mpm_postometro.bodies.cameras import (crop_to_pixels, distorted_project,
+from mpm_postometro.bodies.cameras import (back_project, crop_to_pixels,
+                                           distorted_project,
                                            perspective_project,
                                            perspective_to_weak, pixels_to_crop,
                                            weak_perspective_project,
@@ -59,6 +60,19 @@ def test_distortion_as_published(golden_dir):
             for k in ('in/points_cam', 'in/cam', 'out/project_to_2d'))
     torch.testing.assert_close(
         distorted_project(points, camera), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_back_projection_undoes_projection():
+    points = torch.rand(4, 6, 3) + torch.tensor([-.5, -.5, 2.])
+    camera = torch.rand(4, 9) + .5
+    camera[:, 4:] = 0
+    coords = distorted_project(points, camera)
+    back = back_project(coords, points[..., 2], camera)
+    torch.testing.assert_close(back, points, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        back_project(coords[0], points[0, :, 2], camera[0]), back[0])
+    with pytest.raises(ValueError, match=r'depth \(..., K\)'):
+        back_project(coords, points, camera)
 
 
 def test_weak_perspective_by_hand():

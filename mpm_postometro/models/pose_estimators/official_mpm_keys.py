@@ -377,10 +377,10 @@ def model_config(state: State) -> dict:
             **common)
         for m in targets
     }
-    # The tasks of these weights are the user's to say; this one fits any.
+    # Which of them, and with what weights, is the user's to say.
     cfg['tasks'] = [
-        dict(source=m, target=m if m in targets else targets[0])
-        for m in modalities
+        dict(source=source, target=target) for source in modalities
+        for target in targets
     ]
     return cfg
 

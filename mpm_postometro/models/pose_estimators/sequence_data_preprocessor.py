@@ -24,6 +24,8 @@ class SequenceDataPreprocessor(BaseDataPreprocessor):
     - ``clips_2d``, ``clips_3d``: int64, the clips that have the modality,
       where not all have.
 
+    Data samples stay on the host; nothing but the evaluation reads them.
+
     Args:
         non_blocking (bool): Let the host go on during the transfer, which
             needs ``pin_memory`` in the loader. Defaults to True.
@@ -65,5 +67,6 @@ class SequenceDataPreprocessor(BaseDataPreprocessor):
             has = inputs.get(f'has_{modality}')
             if has is not None and not has.all():
                 inputs[f'clips_{modality}'] = has.flatten().nonzero()[:, 0]
-        return self.cast_data(
-            dict(inputs=inputs, data_samples=data.get('data_samples')))
+        return dict(
+            inputs=self.cast_data(inputs),
+            data_samples=data.get('data_samples'))
