@@ -18,8 +18,8 @@ test_dataloader = val_dataloader
 
 val_evaluator = [
     *_base_.val_evaluator,
-    dict(type='PCKAccuracy', thr=0.05, norm_item='bbox'),
-    dict(type='EPE'),
+    dict(type='KeypointErrorMetric', unit='box'),
+    dict(type='CodebookMetric', num_codes=2048),
 ]
 test_evaluator = val_evaluator
 

@@ -16,6 +16,13 @@ val_dataloader = dict(
     batch_size=64, dataset=dict(pipeline={{_base_.keypoint_test_pipeline}}))
 test_dataloader = val_dataloader
 
+val_evaluator = [
+    *_base_.val_evaluator,
+    dict(type='KeypointErrorMetric', unit='box'),
+    dict(type='CodebookMetric', num_codes=2048),
+]
+test_evaluator = val_evaluator
+
 train_cfg = dict(max_epochs=50)
 optim_wrapper = dict(
     type='OptimWrapper', optimizer=dict(lr=1e-2, weight_decay=0.15))

@@ -229,7 +229,7 @@ class PCTHead(BaseHead):
             train_cfg (dict, optional): Not used.
             guide_feats (Tensor, optional): Image features at the true joints
                 ``(B, K, G)``, needed where the tokenizer is guided by them.
-                ``TopdownPoseEstimator`` does not pass any.
+                ``GuidedTopdownPoseEstimator`` passes them.
 
         Returns:
             dict[str, Tensor]: ``loss_token``, ``loss_kpt`` and ``acc_token``,
@@ -243,8 +243,8 @@ class PCTHead(BaseHead):
             raise ValueError(
                 'the tokenizer is guided by image features (guide_ratio > 0): '
                 'PCTHead.loss needs guide_feats, which TopdownPoseEstimator '
-                'does not pass; use a tokenizer with guide_ratio=0, or an '
-                'estimator that passes them')
+                'does not pass; use GuidedTopdownPoseEstimator, or a '
+                'tokenizer with guide_ratio=0')
         pred = self.pose_tokens(feats)
         joints = self._decode_tokens(pred.tokens)
         labels = [d.gt_instance_labels for d in batch_data_samples]
