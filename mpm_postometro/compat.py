@@ -34,13 +34,13 @@ import sys
 from contextlib import contextmanager
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any, Iterator, Union
+from typing import Any, Dict, Iterator, Union
 
 import torch
 
 __all__ = [
     'apply', 'finish_distributed', 'init_cpu_distributed',
-    'load_checkpoint_file'
+    'load_checkpoint_file', 'load_state_dict_file'
 ]
 
 # A ``torch.library.Library`` takes its definitions back when it is
@@ -210,6 +210,32 @@ def load_checkpoint_file(filename: str, map_location: Any = None) -> Any:
         raise pickle.UnpicklingError(
             f'{filename}: expected a checkpoint written by torch.save, but '
             f'it is damaged or something else ({error!r})') from error
+
+
+def load_state_dict_file(filename: str) -> Dict[str, torch.Tensor]:
+    """The weights in a checkpoint, under one of the usual keys or bare.
+
+    Args:
+        filename (str): As for :func:`load_checkpoint_file`.
+
+    Returns:
+        dict[str, Tensor]: On the CPU.
+
+    Raises:
+        ValueError: If the file holds something else than a dict; and what
+            :func:`load_checkpoint_file` raises.
+    """
+    checkpoint = load_checkpoint_file(filename, map_location='cpu')
+    for key in ('state_dict', 'model', 'module'):
+        if isinstance(checkpoint, dict) and isinstance(
+                checkpoint.get(key), dict):
+            return checkpoint[key]
+    if not isinstance(checkpoint, dict):
+        raise ValueError(
+            'expected a dict of weights, or one with '
+            f'state_dict, model or module, but got {type(checkpoint).__name__}'
+        )
+    return checkpoint
 
 
 def _reason(error: Exception) -> str:

@@ -19,13 +19,13 @@ not use it. Needs timm.
 import argparse
 import pickle
 from pathlib import Path
-from typing import Dict, List, Sequence
+from typing import List, Sequence
 
 import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from mpm_postometro.compat import load_checkpoint_file
+from mpm_postometro.compat import load_state_dict_file
 from mpm_postometro.files import atomic_write
 from mpm_postometro.models.pose_estimators.official_pct_keys import (
     KINDS, PCTWeights, check_fits, from_official_pct_state,
@@ -58,21 +58,6 @@ def parse_args():
     if args.to_official and args.kind:
         parser.error('--kind picks from published files, not from ours')
     return args
-
-
-def read_state(path: Path) -> Dict[str, torch.Tensor]:
-    """The weights in a checkpoint, under one of the usual keys or bare."""
-    checkpoint = load_checkpoint_file(str(path), map_location='cpu')
-    for key in ('state_dict', 'model', 'module'):
-        if isinstance(checkpoint, dict) and isinstance(
-                checkpoint.get(key), dict):
-            return checkpoint[key]
-    if not isinstance(checkpoint, dict):
-        raise ValueError(
-            'expected a dict of weights, or one with '
-            f'state_dict, model or module, but got {type(checkpoint).__name__}'
-        )
-    return checkpoint
 
 
 def fitting_configs(weights: PCTWeights) -> List[str]:
@@ -141,7 +126,7 @@ def main() -> None:
     init_default_scope('mmpose')
     model = Config.fromfile(args.config).model if args.config else None
     try:
-        state = read_state(args.source)
+        state = load_state_dict_file(str(args.source))
         if args.to_official:
             windows = {}
             if model is not None:
