@@ -165,10 +165,10 @@ def test_wrong_arguments(convert, source, tmp_path):
             convert(*arguments)
 
 
-def test_known_conversion_from_the_command_line(run, data_dir, tmp_path):
+def test_known_conversion(convert, data_dir, tmp_path):
     out = tmp_path / 'cmu.npz'
-    run(TOOL, out, data_dir / 'bvh_samples' / 'asf_amc', '--subjects', '02',
-        '09')
+    convert(out, data_dir / 'bvh_samples' / 'asf_amc', '--subjects', '02',
+            '09')
     with np.load(out) as file:
         ours = dict(file)
     assert ours['clip_name'].tolist() == ['02_03', '09_01']
