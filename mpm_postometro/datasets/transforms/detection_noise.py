@@ -118,16 +118,13 @@ class DetectionNoise(BaseTransform):
         # two states, seen and lost, with the wanted share and length
         end = 1 / self.miss_frames
         begin = end * self.miss_rate / (1 - self.miss_rate)
-        change = rng.random((num_frames, num_joints))
-        place = rng.standard_normal(shape) * self.miss_size
-        lost = change[0] < self.miss_rate
-        where = place[0]
-        for t in range(num_frames):
-            if t:
-                new = ~lost & (change[t] < begin)
-                where = np.where(new[:, None], place[t], where)
-                lost = np.where(lost, change[t] >= end, new)
-            errors[t, lost] += where[lost]
+        starts = rng.random((num_frames, num_joints)) < begin
+        starts[0] = rng.random(num_joints) < self.miss_rate
+        lost_until = np.full(num_joints, -1)
+        for t, j in np.argwhere(starts):
+            if t > lost_until[j]:
+                lost_until[j] = t + rng.geometric(end)
+                errors[t:lost_until[j], j] += rng.normal(0, self.miss_size, 2)
         return errors
 
     def __repr__(self) -> str:
