@@ -7,41 +7,15 @@
 _base_ = [
     './_base_/default_runtime.py',
     './_base_/datasets/synthetic_body.py',
+    './_base_/models/hrnet_w48_backbone.py',
     './_base_/models/postometro.py',
     './_base_/models/swinv2_b.py',
 ]
 
 model = dict(
     body={{_base_.body}},
-    backbone=dict(
-        type='HRNet',
-        extra=dict(
-            stage1=dict(
-                num_modules=1,
-                num_branches=1,
-                block='BOTTLENECK',
-                num_blocks=(4, ),
-                num_channels=(64, )),
-            stage2=dict(
-                num_modules=1,
-                num_branches=2,
-                block='BASIC',
-                num_blocks=(4, 4),
-                num_channels=(48, 96)),
-            stage3=dict(
-                num_modules=4,
-                num_branches=3,
-                block='BASIC',
-                num_blocks=(4, 4, 4),
-                num_channels=(48, 96, 192)),
-            stage4=dict(
-                num_modules=3,
-                num_branches=4,
-                block='BASIC',
-                num_blocks=(4, 4, 4, 4),
-                num_channels=(48, 96, 192, 384),
-                # The head reads the 1/32 branch: 384 x 8 x 8.
-                multiscale_output=True))),
+    # The head reads the 1/32 map: 384 x 8 x 8.
+    backbone={{_base_.hrnet_w48}},
     # The classifier keeps a backbone of its own, SwinV2-B as published, and
     # is frozen. Point pose_branch_checkpoint to its weights.
     pose_branch=dict(

@@ -3,36 +3,11 @@
 # Weights come from a heatmap network of MMPose's zoo. That read the finest
 # map only: what the last fusion does to the coarse one has no weights there.
 # So the last stage learns, and the others stay as they are.
-backbone = dict(
-    type='HRNet',
-    extra=dict(
-        stage1=dict(
-            num_modules=1,
-            num_branches=1,
-            block='BOTTLENECK',
-            num_blocks=(4, ),
-            num_channels=(64, )),
-        stage2=dict(
-            num_modules=1,
-            num_branches=2,
-            block='BASIC',
-            num_blocks=(4, 4),
-            num_channels=(48, 96)),
-        stage3=dict(
-            num_modules=4,
-            num_branches=3,
-            block='BASIC',
-            num_blocks=(4, 4, 4),
-            num_channels=(48, 96, 192)),
-        stage4=dict(
-            num_modules=3,
-            num_branches=4,
-            block='BASIC',
-            num_blocks=(4, 4, 4, 4),
-            num_channels=(48, 96, 192, 384),
-            multiscale_output=True)))
+_base_ = ['./hrnet_w48_backbone.py']
+
+backbone = {{_base_.hrnet_w48}}
 frozen_backbone = dict(
-    **backbone,
+    **_base_.hrnet_w48,
     frozen_stages=3,
     init_cfg=dict(
         type='Pretrained',
