@@ -74,9 +74,8 @@ class MPM(BaseModule):
         num_heads (int): Attention heads. Defaults to 8.
         dropout (float): Dropout rate of the transformer. Defaults to 0.1.
         attention_dropout (float, optional): Dropout rate of the attention
-            weights; None means ``dropout``. With a rate above zero torch has
-            no fused kernel on CPUs, and training takes several times as
-            long.
+            weights; None means ``dropout``. Training on CPUs is a little
+            quicker with 0.
         frame_dropout (float): Dropout rate of the per-frame layers. Defaults
             to 0.1; published for lifting is 0.2.
         modalities (Sequence[str]): '2d', '3d' or both. Defaults to both.

@@ -1,4 +1,5 @@
 # Copyright (c) The mpm_postometro authors. All rights reserved.
+from .dropout import Dropout, attention_with_dropout
 from .frame_mlp import FrameBlock, NormedLinear
 from .mesh_attention import MeshAttention
 from .mesh_upsampler import MeshUpsampler, SparseMatrix
@@ -13,10 +14,11 @@ from .unbiased_layer_norm import UnbiasedLayerNorm
 from .vector_quantizer import QuantizerOutput, VectorQuantizer
 
 __all__ = [
-    'Attention', 'DecoderLayer', 'EncoderDecoder', 'EncoderLayer', 'FCBlock',
-    'FrameBlock', 'MeshAttention', 'MeshUpsampler', 'MixerLayer', 'MixerMLP',
-    'NormedLinear', 'PoseModulator', 'QuantizerOutput', 'SparseMatrix',
-    'StridedEncoderLayer', 'StridedTransformer', 'TransformerDecoder',
-    'TransformerEncoder', 'UnbiasedLayerNorm', 'VectorQuantizer', 'mix_tokens',
+    'Attention', 'DecoderLayer', 'Dropout', 'EncoderDecoder', 'EncoderLayer',
+    'FCBlock', 'FrameBlock', 'MeshAttention', 'MeshUpsampler', 'MixerLayer',
+    'MixerMLP', 'NormedLinear', 'PoseModulator', 'QuantizerOutput',
+    'SparseMatrix', 'StridedEncoderLayer', 'StridedTransformer',
+    'TransformerDecoder', 'TransformerEncoder', 'UnbiasedLayerNorm',
+    'VectorQuantizer', 'attention_with_dropout', 'mix_tokens',
     'normed_channel_mlp', 'normed_token_mlp', 'sine_position_code'
 ]

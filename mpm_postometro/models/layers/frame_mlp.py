@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .dropout import Dropout
+
 __all__ = ['FrameBlock', 'NormedLinear']
 
 
@@ -37,7 +39,7 @@ class FrameBlock(nn.Module):
         super().__init__()
         self.linear = nn.Linear(in_channels, out_channels)
         self.norm = nn.BatchNorm1d(out_channels)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.slope = slope
 
     def forward(self, x: Tensor) -> Tensor:

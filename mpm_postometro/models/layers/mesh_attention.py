@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .dropout import attention_with_dropout
+
 __all__ = ['MeshAttention']
 
 
@@ -164,8 +166,9 @@ def attend(query: Tensor,
         query (Tensor): (B, L, D).
         key_value (Tensor): Keys and values side by side (B, S, 2 D).
         num_heads (int): Number of heads.
-        dropout (float): Dropout rate of the attention weights. With a rate
-            above zero torch has no fused kernel on CPU.
+        dropout (float): Dropout rate of the attention weights. On CPUs see
+            :func:`attention_with_dropout`, but with a mask torch's slow path
+            is left.
         mask (Tensor, optional): Bool, True = may attend; broadcast to
             (B, heads, L, S).
 
@@ -173,11 +176,12 @@ def attend(query: Tensor,
         Tensor: (B, L, D).
     """
     head_dim = query.shape[-1] // num_heads
-    key, value = key_value.unflatten(-1, (2, num_heads, head_dim)).unbind(2)
-    out = F.scaled_dot_product_attention(
-        query.unflatten(-1, (num_heads, head_dim)).transpose(1, 2),
-        key.transpose(1, 2),
-        value.transpose(1, 2),
-        attn_mask=mask,
-        dropout_p=dropout)
+    query = query.unflatten(-1, (num_heads, head_dim)).transpose(1, 2)
+    key, value = key_value.unflatten(-1, (2, num_heads, head_dim)).transpose(
+        1, 3).unbind(2)
+    if dropout > 0 and mask is None and query.device.type == 'cpu':
+        out = attention_with_dropout(query, key, value, dropout)
+    else:
+        out = F.scaled_dot_product_attention(
+            query, key, value, attn_mask=mask, dropout_p=dropout)
     return out.transpose(1, 2).flatten(2)

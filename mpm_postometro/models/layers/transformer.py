@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from .dropout import Dropout
 from .mesh_attention import MeshAttention, attend
 
 __all__ = [
@@ -120,7 +121,7 @@ class EncoderLayer(nn.Module):
         self.linear2 = nn.Linear(feedforward_dim, dim)
         self.norm1 = norm_layer(dim)
         self.norm2 = norm_layer(dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, code: Optional[Tensor] = None) -> Tensor:
         """Update tokens ``x`` (B, S, D); ``code`` as in

@@ -1,0 +1,121 @@
+# Copyright (c) The mpm_postometro authors. All rights reserved.
+"""Dropout that is quick on CPUs.
+
+Torch draws its masks on CPUs number by number, which takes longer than a
+linear layer on the same features. Here every number gets 16 of the bits of a
+random integer, so that rates are whole multiples of 1/65536.
+"""
+from typing import Iterator, Sequence, Tuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+__all__ = ['Dropout', 'attention_with_dropout', 'random_keep']
+
+_LEVELS = 1 << 16
+_PER_INTEGER = 4
+
+
+def random_keep(shape: Sequence[int], rate: float) -> Tuple[Tensor, float]:
+    """Which numbers to keep, drawn by torch's default generator of the CPU.
+
+    Args:
+        shape (Sequence[int]): Shape of the mask.
+        rate (float): Probability of False, in [0, 1).
+
+    Returns:
+        tuple[Tensor, float]: Mask, bool, and the factor for what is kept, the
+        inverse of the true probability of True.
+    """
+    size = torch.Size(shape)
+    count = -(-size.numel() // _PER_INTEGER)
+    bits = torch.empty(count, dtype=torch.int64)
+    bits = bits.random_(torch.iinfo(torch.int64).min, None).view(torch.int16)
+    dropped = min(round(rate * _LEVELS), _LEVELS - 1)
+    keep = bits[:size.numel()] >= dropped - _LEVELS // 2
+    return keep.view(size), _LEVELS / (_LEVELS - dropped)
+
+
+class Dropout(nn.Dropout):
+    """``nn.Dropout``, quicker on CPUs, not in place."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Zero numbers at random in training, and scale the others."""
+        if x.device.type != 'cpu' or not self.training or not 0 < self.p < 1:
+            return F.dropout(x, self.p, self.training)
+        keep, factor = random_keep(x.shape, self.p)
+        return x * keep.to(x.dtype).mul_(factor)
+
+
+class _AttentionWithDropout(torch.autograd.Function):
+    """See :func:`attention_with_dropout`; here tensors are (N, L, D)."""
+
+    # Scores of so many numbers at a time stay in the cache.
+    chunk_numbers = 1 << 19
+
+    @staticmethod
+    def forward(ctx, query, key, value, rate):
+        scores_each = query.shape[1] * key.shape[1]
+        rows = max(1, _AttentionWithDropout.chunk_numbers // scores_each)
+        out, keeps = [], []
+        for q, k, v in _split(rows, query, key, value):
+            weights = _attention_weights(q, k)
+            keep, factor = random_keep(weights.shape, rate)
+            weights *= keep.to(weights.dtype)
+            out.append((weights @ v).mul_(factor))
+            keeps.append(keep)
+        ctx.save_for_backward(query, key, value, *keeps)
+        ctx.rows, ctx.factor = rows, factor
+        return torch.cat(out)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        query, key, value, *keeps = ctx.saved_tensors
+        grads = [], [], []
+        for keep, (q, k, v,
+                   g) in zip(keeps, _split(ctx.rows, query, key, value, grad)):
+            weights = _attention_weights(q, k)
+            keep = keep.to(weights.dtype).mul_(ctx.factor)
+            grads[2].append((weights * keep).transpose(1, 2) @ g)
+            scores = (g @ v.transpose(1, 2)).mul_(keep)
+            scores = torch._softmax_backward_data(scores, weights, -1,
+                                                  weights.dtype)
+            scores *= q.shape[-1]**-0.5
+            grads[0].append(scores @ k)
+            grads[1].append(scores.transpose(1, 2) @ q)
+        return (*map(torch.cat, grads), None)
+
+
+def _split(rows: int, *tensors: Tensor) -> Iterator[Tuple[Tensor, ...]]:
+    return zip(*(tensor.split(rows) for tensor in tensors))
+
+
+def _attention_weights(query: Tensor, key: Tensor) -> Tensor:
+    scores = query @ key.transpose(1, 2)
+    return scores.mul_(query.shape[-1]**-0.5).softmax(-1)
+
+
+def attention_with_dropout(query: Tensor, key: Tensor, value: Tensor,
+                           rate: float) -> Tensor:
+    """Scaled dot-product attention with dropout of its weights, on CPUs,
+    where torch has no fused kernel for it.
+
+    Scores are computed for a few clips at a time, and again in the backward
+    pass, so that they never go to memory.
+
+    Args:
+        query (Tensor): (B, heads, L, D).
+        key (Tensor): (B, heads, S, D).
+        value (Tensor): (B, heads, S, D).
+        rate (float): Dropout rate, in (0, 1).
+
+    Returns:
+        Tensor: (B, heads, L, D).
+    """
+    heads = query.shape[:2]
+    out = _AttentionWithDropout.apply(
+        query.flatten(0, 1), key.flatten(0, 1), value.flatten(0, 1), rate)
+    return out.unflatten(0, heads)
