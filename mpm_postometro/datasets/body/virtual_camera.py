@@ -23,7 +23,8 @@ _H36M_FILE = Path(__file__).parent / 'assets' / 'h36m_cameras.json'
 # their lenses to see the whole way that the person goes.
 _ELEVATION = (-5., 25.)  # degrees above the horizon of the pelvis
 _DISTANCE = (4., 6.)  # metres to the middle of the way
-_DISTANCE_FOR_REACH = 2.  # more for each metre that the way reaches from it
+_ARMS = 0.7  # metres that a person needs beside the way
+_ROOM = (1., 1.25)  # of what the picture shows, by what it must show
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,10 @@ def draw_camera(root: np.ndarray, seed: int, name: str,
     lens = lenses[index % len(lenses)]
     middle = (root.min(0) + root.max(0)) / 2
     reach = np.linalg.norm((root - middle)[:, :2], axis=1).max()
-    distance = rng.uniform(*_DISTANCE) + _DISTANCE_FOR_REACH * reach
+    shown = lens.image_size[0] / 2 / lens.intrinsics[0]  # a metre away
+    distance = max(
+        rng.uniform(*_DISTANCE),
+        rng.uniform(*_ROOM) * (reach + _ARMS) / shown)
     rotation = look_from(
         rng.uniform(0, 2 * np.pi), np.radians(rng.uniform(*_ELEVATION)))
     return VirtualCamera(
