@@ -316,33 +316,37 @@ class Study:
         """One result a run: its labels, seconds, what was measured."""
         init_default_scope('mmpose')
         torch.set_flush_denormal(True)
-        results, spent = [], []
+        waiting = [r for r in self.runs.values() if not self._finished(r)]
+        done, left = 0, sum(map(_steps, waiting))
+        begun = time.monotonic()
+        results = []
         for number, run in enumerate(self.runs.values()):
             head = f'[{number + 1}/{len(self.runs)}] {run.name}'
             result = self._finished(run)
             if result is None:
-                later = len(self.runs) - number - 1
-
                 self.progress.say(f'{head} starts')
-                begun = time.monotonic()
+                left -= _steps(run)
                 first: list = []  # without what it takes to read the data
 
                 def report(fraction, text):
                     now = time.monotonic()
-                    first.append((now, fraction)) if not first else None
+                    if not first:
+                        first.append((now, fraction))
                     share = fraction - first[0][1]
                     if share < 0.01:
                         return
                     here = (now - first[0][0]) / share * (1 - fraction)
-                    whole = np.mean(spent + [here + now - begun])
+                    pace = (now - begun) / (done + fraction * _steps(run))
                     self.progress.update(
                         head, fraction, f'{text}  {format_seconds(here)} left '
-                        f'here, {format_seconds(here + later * whole)} in all')
+                        f'here, {format_seconds(here + left * pace)} in all')
 
+                started = time.monotonic()
                 result = self._execute(run, report)
-                spent.append(time.monotonic() - begun)
-                self.progress.say(f'{head} done in '
-                                  f'{format_seconds(spent[-1])}')
+                done += _steps(run)
+                self.progress.say(
+                    f'{head} done in '
+                    f'{format_seconds(time.monotonic() - started)}')
             results.append({**run.labels, **result})
         return results
 
@@ -422,6 +426,10 @@ class Study:
                         runner.model, runner.test_dataloader.dataset)
         write_json(self._path(run.name, 'result.json'), result)
         return result
+
+
+def _steps(run: Run) -> int:
+    return run.options['train_cfg']['max_iters']
 
 
 def _trained_parameters(model: torch.nn.Module) -> int:
