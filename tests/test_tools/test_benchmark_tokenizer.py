@@ -12,7 +12,8 @@ SMALL = ('--batch-size 3 --joints 5 --tokens 6 --codes 16 --token-dim 8 '
 
 
 @pytest.fixture
-def tool():
+def tool(monkeypatch):
+    monkeypatch.syspath_prepend(osp.dirname(TOOL))
     threads = torch.get_num_threads()
     yield runpy.run_path(TOOL)
     torch.set_num_threads(threads)

@@ -11,14 +11,12 @@ python tools/analysis_tools/benchmark_tokenizer.py --threads 1 --batch-size 16
 """
 import argparse
 import copy
-import ctypes
 import json
-import subprocess
-import sys
-import time
+import math
 
 import torch
 import torch.nn.functional as F
+from benchmarking import added_memory, best_times, printed_by, product_rate
 from torch.utils.flop_counter import FlopCounterMode
 
 import mpm_postometro  # noqa: F401  (mends imports)
@@ -172,28 +170,6 @@ def check(ours, plain, joints, visible):
                 raise AssertionError('the codes differ')
 
 
-def best_times(functions, rounds, device):
-    """Seconds of each function, the best of rounds in which they take
-    turns."""
-    best = dict.fromkeys(functions, float('inf'))
-    for index in range(rounds + 2):
-        for name, function in functions.items():
-            start = time.perf_counter()
-            function()
-            if device.startswith('cuda'):
-                torch.cuda.synchronize()
-            if index >= 2:  # after warming up
-                best[name] = min(best[name], time.perf_counter() - start)
-    return best
-
-
-def resident(key: str) -> float:
-    """MB of ``VmRSS`` (now) or ``VmHWM`` (peak) of this process (Linux)."""
-    with open('/proc/self/status') as file:
-        value = next(line for line in file if line.startswith(key))
-    return int(value.split()[1]) / 1024
-
-
 def train(method, args) -> None:
     tokenizer, joints, visible = build(args)
     optimizer = optimizer_of(tokenizer.train())
@@ -202,26 +178,11 @@ def train(method, args) -> None:
 
 
 def peak_memory(args) -> float:
-    """MB that training steps add to what the process had before: a training
-    with batches of one has already brought in the libraries' own."""
+    """MB of training steps."""
     method = dict(ours=Ours, plain=Plain)[args.memory_of]
-    train(method, argparse.Namespace(**{**vars(args), 'batch_size': 1}))
-    ctypes.CDLL(None).malloc_trim(0)  # give back what is free (glibc)
-    with open('/proc/self/clear_refs', 'w') as file:
-        file.write('5')  # forget the peak so far
-    before = resident('VmRSS')
-    train(method, args)
-    if args.device.startswith('cuda'):
-        return torch.cuda.max_memory_allocated() / 2**20
-    return resident('VmHWM') - before
-
-
-def memory_in_own_process(args, name) -> float:
-    command = [sys.executable, __file__, '--memory-of', name]
-    for key in ('batch_size', 'joints', 'tokens', 'codes', 'token_dim',
-                'threads', 'device'):
-        command += [f'--{key.replace("_", "-")}', str(getattr(args, key))]
-    return json.loads(subprocess.check_output(command, text=True))
+    small = argparse.Namespace(**{**vars(args), 'batch_size': 1})
+    return added_memory(lambda: train(method, args),
+                        lambda: train(method, small), args.device)
 
 
 def main(argv=None):
@@ -236,15 +197,14 @@ def main(argv=None):
         method.net.eval()
     check(methods['ours'], methods['plain'], joints, visible)
 
-    left = torch.randn(args.batch_size * args.tokens, args.token_dim)
-    right = torch.randn(args.token_dim, args.codes)
-    left, right = left.to(args.device), right.to(args.device)
+    shape = args.batch_size * args.tokens, args.token_dim, args.codes
+    product = product_rate(args.device, *shape)
     tokens = torch.randn(
         args.batch_size, args.tokens, args.token_dim, device=args.device)
 
     rows = []
     for task in ('encode', 'decode', 'training step'):
-        work = dict(product=lambda: left @ right)
+        work = dict(product=product)
         for name, method in methods.items():
             training = task == 'training step'
             method.net.train(training)
@@ -255,7 +215,7 @@ def main(argv=None):
                 }[task]) if not training else (lambda m=method, o=optimizer_of(
                     method.net): train_step(m, o, joints, visible))
         times = best_times(work, args.rounds, args.device)
-        rate = 2 * left.numel() * right.shape[1] / times['product'] / 1e9
+        rate = 2 * math.prod(shape) / times['product'] / 1e9
         for name in methods:
             with FlopCounterMode(display=False) as counter:
                 work[name]()
@@ -272,7 +232,10 @@ def main(argv=None):
     for task, name, ms, poses, gflop, share, ratio in rows:
         print(f'| {task} | {name} | {ms:.1f} | {poses:.0f} | {gflop:.2f} | '
               f'{share:.0%} | {ratio:.2f} |')
-    memory = {name: memory_in_own_process(args, name) for name in methods}
+    memory = {
+        name: printed_by(__file__, args, memory_of=name)
+        for name in methods
+    }
     print('peak memory of training steps: ' +
           ', '.join(f'{name} {value:.0f} MB'
                     for name, value in memory.items()) +
