@@ -668,8 +668,8 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
         '--cache-dir',
         default='data/synthetic_body_small',
         help='heads: where pictures are kept, or rendered to')
-    for name, default in (('tokenizer-steps', 1500), ('steps', 1500),
-                          ('frozen-steps', 750), ('poses', 12000),
+    for name, default in (('tokenizer-steps', 1500), ('steps', 2000),
+                          ('frozen-steps', 1000), ('poses', 12000),
                           ('val-poses', 1000), ('images', 6000),
                           ('val-images', 300), ('test-images', 1000)):
         parser.add_argument(f'--{name}', type=int, default=default)
