@@ -81,12 +81,16 @@ class Plain:
     def pretrain(self, inputs):
         """Poses of both modalities; the masks of the first clip serve all, as
         published."""
-        return [
-            self.reconstruct(inputs[f'keypoints_{name}'], name,
-                             inputs[f'joint_mask_{name}'][0],
-                             inputs[f'frame_mask_{name}'][0])
-            for name in ('2d', '3d')
-        ]
+        poses = []
+        for name in ('2d', '3d'):
+            joint_mask = inputs[f'joint_mask_{name}'][0]
+            frame_mask = torch.zeros_like(joint_mask[:, 0])
+            if f'frame_mask_{name}' in inputs:  # or nothing is hidden
+                frame_mask = inputs[f'frame_mask_{name}'][0]
+            poses.append(
+                self.reconstruct(inputs[f'keypoints_{name}'], name, joint_mask,
+                                 frame_mask))
+        return poses
 
     def reconstruct(self, poses, name, joint_mask, frame_mask):
         net, head = self.model.backbone, self.model.heads[name]

@@ -1,6 +1,6 @@
 # Copyright (c) The mpm_postometro authors. All rights reserved.
 """From a list of clips to one batch on the device."""
-from typing import Dict
+from typing import Dict, List, Union
 
 import torch
 from mmengine.model import BaseDataPreprocessor
@@ -24,7 +24,7 @@ class SequenceDataPreprocessor(BaseDataPreprocessor):
     - ``clips_2d``, ``clips_3d``: int64, the clips that have the modality,
       where not all have.
 
-    Data samples stay on the host; nothing but the evaluation reads them.
+    Masks that hide nothing are left out. Data samples stay on the host; nothing but the evaluation reads them.
 
     Args:
         non_blocking (bool): Let the host go on during the transfer, which
@@ -38,8 +38,9 @@ class SequenceDataPreprocessor(BaseDataPreprocessor):
         """Stack and move.
 
         Args:
-            data (dict): ``inputs``, a dict of lists of tensors, and
-                ``data_samples``, as ``pseudo_collate`` makes them.
+            data (dict): ``inputs``, a dict of lists of tensors as
+                ``pseudo_collate`` makes it, or of tensors that are stacked
+                already (``collate_sequences``), and ``data_samples``.
             training (bool): Not used.
 
         Returns:
@@ -49,14 +50,12 @@ class SequenceDataPreprocessor(BaseDataPreprocessor):
             ValueError: If clips differ in shape or in the number of hidden
                 frames.
         """
-        inputs: Dict[str, Tensor] = {}
-        for key, values in data['inputs'].items():
-            try:
-                inputs[key] = torch.stack(list(values))
-            except RuntimeError as error:
-                raise ValueError(f"inputs '{key}' of the clips of a batch do "
-                                 f'not stack: {error}') from None
+        inputs = self._stack(data['inputs'])
         for modality in ('2d', '3d'):
+            for mask in ('joint_mask', 'frame_mask'):
+                key = f'{mask}_{modality}'
+                if key in inputs and not inputs[key].any():
+                    del inputs[key]
             frame_mask = inputs.get(f'frame_mask_{modality}')
             if frame_mask is not None:
                 try:
@@ -70,3 +69,17 @@ class SequenceDataPreprocessor(BaseDataPreprocessor):
         return dict(
             inputs=self.cast_data(inputs),
             data_samples=data.get('data_samples'))
+
+    @staticmethod
+    def _stack(clips: Dict[str, Union[Tensor, List[Tensor]]]) -> dict:
+        inputs = {}
+        for key, values in clips.items():
+            if isinstance(values, Tensor):
+                inputs[key] = values
+                continue
+            try:
+                inputs[key] = torch.stack(values)
+            except RuntimeError as error:
+                raise ValueError(f"inputs '{key}' of the clips of a batch do "
+                                 f'not stack: {error}') from None
+        return inputs

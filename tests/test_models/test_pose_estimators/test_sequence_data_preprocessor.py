@@ -30,6 +30,28 @@ def test_stacks_what_the_loader_collates():
         assert f'clips_{name}' not in out['inputs']
 
 
+def test_stacked_inputs_stay_as_they_are():
+    data = make_batch()
+    expected = SequenceDataPreprocessor()(data)['inputs']
+    stacked = {k: torch.stack(v) for k, v in data['inputs'].items()}
+    actual = SequenceDataPreprocessor()(dict(inputs=stacked))['inputs']
+    assert actual.keys() == expected.keys()
+    assert all(value.equal(expected[key]) for key, value in actual.items())
+    assert 'visible_2d' not in stacked
+
+
+def test_masks_that_hide_nothing_are_left_out():
+    data = make_batch()
+    for mask in (data['inputs']['joint_mask_2d'],
+                 data['inputs']['frame_mask_3d']):
+        for row in mask:
+            row[:] = False
+    inputs = SequenceDataPreprocessor()(data)['inputs']
+    assert 'joint_mask_2d' not in inputs and 'visible_2d' in inputs
+    assert 'joint_mask_3d' in inputs
+    assert not {'frame_mask_3d', 'visible_3d'} & set(inputs)
+
+
 def test_says_which_clips_have_a_modality():
     data = make_batch(masked=False, has_3d=[False, True, True, False])
     inputs = SequenceDataPreprocessor()(data)['inputs']
@@ -39,7 +61,8 @@ def test_says_which_clips_have_a_modality():
 
 def test_refuses_clips_that_do_not_stack():
     data = make_batch()
-    data['inputs']['frame_mask_3d'][1][:] = False
+    mask = data['inputs']['frame_mask_3d'][1]
+    mask[mask.nonzero()[0]] = False
     with pytest.raises(ValueError, match="'frame_mask_3d': all clips"):
         SequenceDataPreprocessor()(data)
     data['inputs']['keypoints_2d'][1] = torch.zeros(3, 5, 2)
