@@ -24,7 +24,8 @@ class SequenceDataPreprocessor(BaseDataPreprocessor):
     - ``clips_2d``, ``clips_3d``: int64, the clips that have the modality,
       where not all have.
 
-    Masks that hide nothing are left out. Data samples stay on the host; nothing but the evaluation reads them.
+    Masks that hide nothing are left out. Data samples stay on the host;
+    nothing but the evaluation reads them.
 
     Args:
         non_blocking (bool): Let the host go on during the transfer, which
