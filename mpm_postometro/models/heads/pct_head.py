@@ -160,9 +160,10 @@ class PCTHead(BaseHead):
                 'tokenizer)')
 
     def train(self, mode: bool = True) -> 'PCTHead':
-        """Set the mode of all but the tokenizer, which stays in eval."""
+        """Set the mode of all but the tokenizer, which stays in eval, and
+        frozen if somebody has thawed the whole."""
         super().train(mode)
-        self.tokenizer.eval()
+        self.tokenizer.requires_grad_(False).eval()
         return self
 
     def forward(self, feats: Sequence[Tensor]) -> Tensor:
@@ -208,11 +209,6 @@ class PCTHead(BaseHead):
             tokens = logits.softmax(-1) @ self.tokenizer.codebook
         return PoseTokens(tokens, logits.amax(-1, keepdim=True), logits)
 
-    def _decode_tokens(self, tokens: Tensor) -> Tensor:
-        """Joints ``(B, K, C)`` of soft tokens, in full precision."""
-        with torch.autocast(tokens.device.type, enabled=False):
-            return self.tokenizer.decode(tokens)
-
     # ------------------------------- training -------------------------------
     def loss(self,
              feats: Sequence[Tensor],
@@ -246,7 +242,7 @@ class PCTHead(BaseHead):
                 'does not pass; use GuidedTopdownPoseEstimator, or a '
                 'tokenizer with guide_ratio=0')
         pred = self.pose_tokens(feats)
-        joints = self._decode_tokens(pred.tokens)
+        joints = self.tokenizer.decode(pred.tokens)
         labels = [d.gt_instance_labels for d in batch_data_samples]
         gt_joints = torch.cat([d.keypoint_labels for d in labels]).to(joints)
         visible = torch.cat([d.keypoint_weights for d in labels]).to(joints)
@@ -268,8 +264,7 @@ class PCTHead(BaseHead):
                  img_feats: Optional[Tensor] = None) -> Tensor:
         """Codes ``(B, N)`` that the frozen tokenizer gives to joints;
         arguments as for ``PCTTokenizer.encode``."""
-        with torch.autocast(joints.device.type, enabled=False):
-            return self.tokenizer.encode(joints, visible, img_feats).codes
+        return self.tokenizer.encode(joints, visible, img_feats).codes
 
     # ------------------------------ prediction ------------------------------
     def predict(self,
@@ -332,7 +327,7 @@ class PCTHead(BaseHead):
         else:
             scores = confidence.mean(
                 -1, keepdim=True).expand(-1, self.tokenizer.num_joints)
-        return self._decode_tokens(pred.tokens), scores
+        return self.tokenizer.decode(pred.tokens), scores
 
 
 def load_tokenizer_weights(tokenizer: nn.Module, filename: str) -> None:

@@ -149,20 +149,23 @@ class VectorQuantizer(nn.Module):
                              f'{self.channels}, but got {tuple(z.shape)}')
         # Half precision would choose other codes.
         with torch.autocast(z.device.type, enabled=False):
-            z = self._scaled(z.float())
+            z = self._scaled(z.to(self.codebook.dtype))
             latents = z.detach().flatten(0, -2)
-            if self.training and self._maybe_fresh:
+            # A process may have no input in a step, but not all of them.
+            moves = self.training and (len(latents) > 0 or _is_parallel())
+            if moves and self._maybe_fresh:
                 self._start(latents)
             if mixed is None or self.distance == 'cosine':
                 codes = _nearest(latents, self.codebook)
             else:
-                mixed = tuple(part.detach().float() for part in mixed)
+                mixed = tuple(part.detach().to(z.dtype) for part in mixed)
                 codes = _nearest_of_mixed(*mixed, self.codebook)
             chosen = self.lookup(codes).view_as(z)
-            latent_loss = F.mse_loss(z, chosen)
+            # Of no input the mean would be NaN.
+            latent_loss = F.mse_loss(z, chosen) if len(latents) else z.sum()
             quantized = z + (chosen - z).detach()
             usage = perplexity = None
-            if self.training:
+            if moves:
                 usage, perplexity = self._update(latents, codes)
         return QuantizerOutput(quantized, codes.view(z.shape[:-1]),
                                latent_loss, usage, perplexity)
@@ -183,7 +186,7 @@ class VectorQuantizer(nn.Module):
             self.codebook.copy_(self._scaled(self.codebook))
         if self.revive_threshold > 0:
             self._revive(latents)
-        share = counts / counts.sum()
+        share = counts / counts.sum().clamp(min=1)
         return ((counts
                  > 0).float().mean(), torch.special.entr(share).sum().exp())
 
@@ -284,21 +287,30 @@ def _cluster(latents: Tensor, codes: Tensor,
 
 
 def _random_rows(latents: Tensor, num: int) -> Tensor:
-    """Draw ``num`` vectors, an equal part from every process; all processes
-    get the same.
+    """Draw ``num`` vectors, an equal part from every process that has some;
+    all processes get the same.
 
     Without repetition as far as a process has enough vectors.
     """
     parts = dist.get_world_size() if _is_parallel() else 1
     part = -(-num // parts)
-    repeats = -(-part // len(latents))
-    index = torch.cat([
-        torch.randperm(len(latents), device=latents.device)
-        for _ in range(repeats)
-    ])
-    rows = latents[index[:part]]
+    rows = latents.new_zeros(part, latents.shape[-1])
+    if len(latents):
+        index = torch.cat([
+            torch.randperm(len(latents), device=latents.device)
+            for _ in range(-(-part // len(latents)))
+        ])
+        rows = latents[index[:part]]
     if parts > 1:
+        # The last column says whether a row was drawn.
+        drawn = torch.full_like(rows[:, :1], float(len(latents) > 0))
+        rows = torch.cat([rows, drawn], 1)
         gathered = [torch.empty_like(rows) for _ in range(parts)]
         dist.all_gather(gathered, rows)
         rows = torch.cat(gathered)
+        drawn, rows = rows[:, -1] > 0, rows[:, :-1]
+        order = (~drawn).float().argsort(stable=True)  # those drawn first
+        turns = torch.arange(
+            num, device=rows.device) % drawn.sum().clamp(min=1)
+        rows = rows[order[turns]]
     return rows[:num]

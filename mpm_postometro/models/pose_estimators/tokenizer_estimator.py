@@ -106,7 +106,7 @@ class TokenizerEstimator(BaseModel):
         if mode == 'predict':
             return self.predict(inputs, data_samples)
         if mode == 'tensor':
-            return self._reconstruct(*self._read(inputs, data_samples))
+            return self.tokenizer(*self._read(inputs, data_samples))
         raise RuntimeError(f'Invalid mode "{mode}". Only supports loss, '
                            'predict and tensor mode.')
 
@@ -123,7 +123,7 @@ class TokenizerEstimator(BaseModel):
             and ``codebook_perplexity`` only inform.
         """
         joints, visible, img_feats = self._read(inputs, data_samples)
-        output = self._reconstruct(joints, visible, img_feats)
+        output = self.tokenizer(joints, visible, img_feats)
         losses = dict(
             loss_joint=self.loss_joint(output.joints, joints, visible),
             loss_latent=self.latent_weight * output.latent_loss)
@@ -146,7 +146,7 @@ class TokenizerEstimator(BaseModel):
             ``input_center``, ``input_scale`` and ``input_size`` in its meta
             information, and else in pixels of the network's input.
         """
-        output = self._reconstruct(*self._read(inputs, data_samples))
+        output = self.tokenizer(*self._read(inputs, data_samples))
         joints, codes = to_numpy(output.joints), to_numpy(output.codes)
         for keypoints, code, sample in zip(joints, codes, data_samples):
             meta = sample.metainfo
@@ -185,10 +185,3 @@ class TokenizerEstimator(BaseModel):
         height, width = inputs.shape[-2:]
         return joints, visible, sample_joint_features(feature_map, joints,
                                                       (width, height))
-
-    def _reconstruct(self, joints, visible, img_feats) -> TokenizerOutput:
-        # Pixels in half precision would be off by up to a quarter.
-        with torch.autocast(joints.device.type, enabled=False):
-            if img_feats is not None:
-                img_feats = img_feats.float()
-            return self.tokenizer(joints.float(), visible, img_feats)

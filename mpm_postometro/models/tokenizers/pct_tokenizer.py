@@ -47,7 +47,10 @@ class PCTTokenizer(BaseModule):
     - Channels of the image features: G
 
     As published, coordinates are pixels of the network's input image and
-    enter the network unscaled. Parameter names are the published ones, the
+    enter the network unscaled; it computes in the precision of its weights
+    under automatic mixed precision too, since pixels in half precision would
+    be off by up to a quarter. A joint that is NaN counts as invisible.
+    Parameter names are the published ones, the
     codebook's apart, which are under ``quantizer.``.
 
     Args:
@@ -202,10 +205,11 @@ class PCTTokenizer(BaseModule):
             ValueError: If a shape does not fit, or image features are
                 missing or given in vain.
         """
-        mixed = self._encode(joints, visible, img_feats)
-        if self.num_tokens <= self.num_joints:
-            return self.quantizer(mix_tokens(*mixed))
-        return self.quantizer(mix_tokens(*mixed), mixed)
+        with torch.autocast(joints.device.type, enabled=False):
+            mixed = self._encode(joints, visible, img_feats)
+            if self.num_tokens <= self.num_joints:
+                return self.quantizer(mix_tokens(*mixed))
+            return self.quantizer(mix_tokens(*mixed), mixed)
 
     def encode_latents(self,
                        joints: Tensor,
@@ -213,26 +217,30 @@ class PCTTokenizer(BaseModule):
                        img_feats: Optional[Tensor] = None) -> Tensor:
         """As :meth:`encode`, but returns the encoder's output ``(B, N, D)``
         before it is quantised."""
-        return mix_tokens(*self._encode(joints, visible, img_feats))
+        with torch.autocast(joints.device.type, enabled=False):
+            return mix_tokens(*self._encode(joints, visible, img_feats))
 
     def _encode(self, joints: Tensor, visible: Optional[Tensor],
                 img_feats: Optional[Tensor]) -> Tuple[Tensor, Tensor, Tensor]:
         """The encoder's output as arguments of :func:`mix_tokens`."""
         self._check_inputs(joints, visible, img_feats)
-        seen = torch.ones_like(joints[..., 0], dtype=torch.bool)
+        dtype = self.start_embed.weight.dtype
+        joints = joints.to(dtype)
+        # One joint that is NaN would spoil the codebook for good.
+        seen = joints.isfinite().all(-1)
         if visible is not None:
-            seen = visible > 0
+            seen = seen & (visible > 0)
         if self.training and self.joint_drop > 0:
             drawn = torch.rand(seen.shape, device=seen.device)
             seen = seen & (drawn >= self.joint_drop)
-        # Unlabelled coordinates may be NaN, which would reach the gradients.
         joints = joints.masked_fill(~seen[..., None], 0.)
 
         if self.coord_scale is not None:
             joints = (joints - self.coord_offset) / self.coord_scale
         x = self.start_embed(joints)
         if img_feats is not None:
-            x = torch.cat([x, self.start_img_embed(img_feats)], dim=-1)
+            img_feats = self.start_img_embed(img_feats.to(dtype))
+            x = torch.cat([x, img_feats], dim=-1)
         x = torch.where(seen[..., None], x, self.invisible_token.to(x.dtype))
 
         x = self.encoder_layer_norm(self.encoder(x))  # (B, K, W)
@@ -265,11 +273,13 @@ class PCTTokenizer(BaseModule):
             raise ValueError(f'expected token features (B, {expected[0]}, '
                              f'{expected[1]}), but got {tuple(tokens.shape)}')
         mix = self.decoder_token_mlp
-        x = mix_tokens(tokens, mix.weight, mix.bias)  # (B, K, D)
-        x = self.decoder(self.decoder_start(x))
-        joints = self.recover_embed(self.decoder_layer_norm(x))
-        if self.coord_scale is not None:
-            joints = joints * self.coord_scale + self.coord_offset
+        with torch.autocast(tokens.device.type, enabled=False):
+            tokens = tokens.to(mix.weight.dtype)
+            x = mix_tokens(tokens, mix.weight, mix.bias)  # (B, K, D)
+            x = self.decoder(self.decoder_start(x))
+            joints = self.recover_embed(self.decoder_layer_norm(x))
+            if self.coord_scale is not None:
+                joints = joints * self.coord_scale + self.coord_offset
         return joints
 
     def _look_up(self, codes: Tensor) -> Tensor:

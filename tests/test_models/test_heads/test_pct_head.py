@@ -73,7 +73,7 @@ def samples(batch=4):
 
 
 def test_frozen_tokenizer():
-    head = build().train()
+    head = build().requires_grad_(True).train()
     assert head.training and head.conv_trans.training
     assert not any(m.training for m in head.tokenizer.modules())
     before = {k: v.clone() for k, v in head.tokenizer.state_dict().items()}

@@ -107,6 +107,51 @@ def test_dead_codes_are_revived(threshold):
         assert output.usage < 0.5
 
 
+def test_kmeans_start_is_a_codebook_in_motion():
+    """The moving averages stand where the codes are: inputs that stay move
+    no code."""
+    torch.manual_seed(0)
+    centres = torch.randn(4, 3) * 10
+    z = centres.repeat(50, 1)
+    quantizer = VectorQuantizer(4, 3, kmeans_iters=10).train()
+    for _ in range(3):
+        assert quantizer(z).latent_loss < 1e-6
+    # Two clusters of two points each, from starts in one cluster: the first
+    # round does not part them well.
+    z = torch.tensor([[0.], [1.], [100.], [101.]]).repeat(8, 1)
+    losses = []
+    for rounds in (1, 10):
+        torch.manual_seed(2)
+        quantizer = VectorQuantizer(2, 1, kmeans_iters=rounds).train()
+        losses.append(quantizer(z).latent_loss)
+    assert losses[1] < 0.3 < losses[0]
+
+
+@pytest.mark.parametrize('options', [
+    dict(),
+    dict(kmeans_iters=2, revive_threshold=0.5),
+    dict(distance='cosine', kmeans_iters=2, revive_threshold=0.5)
+])
+def test_no_input_changes_nothing(options):
+    torch.manual_seed(0)
+    quantizer = VectorQuantizer(8, 4, **options).train()
+    for start in (True, False):
+        before = {k: v.clone() for k, v in quantizer.state_dict().items()}
+        output = quantizer(torch.zeros(0, 4))
+        assert output.latent_loss == 0 and output.codes.shape == (0, )
+        for key, value in quantizer.state_dict().items():
+            assert value.equal(before[key]), key
+        if start:
+            quantizer(torch.randn(20, 4))
+
+
+def test_double_precision():
+    torch.manual_seed(0)
+    quantizer = VectorQuantizer(8, 4).double().train()
+    z = torch.randn(20, 4, dtype=torch.float64)
+    assert quantizer(z).quantized.dtype == torch.float64
+
+
 def test_more_codes_than_inputs():
     torch.manual_seed(0)
     quantizer = VectorQuantizer(
@@ -207,6 +252,12 @@ def _two_steps(rank, port, folder):
             output = quantizer(part)
         results.append(
             (quantizer.state_dict(), output.usage, output.perplexity))
+    # A share may be empty, of the first step too.
+    quantizer = _build(dict(kmeans_iters=3, revive_threshold=0.3))
+    for z in _batches():
+        output = quantizer(z[:0] if rank == 0 else z)
+        assert output.latent_loss.isfinite()
+    results.append((quantizer.state_dict(), output.usage, output.perplexity))
     torch.save(results, f'{folder}/{rank}.pth')
     torch.distributed.destroy_process_group()
 
@@ -228,5 +279,8 @@ def test_two_processes_equal_one(tmp_path):
         # With the random choices of k-means and revival too.
         for one, other in zip(first, second):
             assert one[0][name].equal(other[0][name])
+    # From inputs alone, not from the zeros that fill the empty share.
+    codebook = first[3][0]['codebook']
+    assert codebook.isfinite().all() and (codebook != 0).any(-1).all()
     torch.testing.assert_close(first[0][1], output.usage)
     torch.testing.assert_close(first[0][2], output.perplexity)

@@ -202,3 +202,44 @@ def test_learns_to_reconstruct():
     spread = (poses - poses.mean(0)).abs().mean()
     assert (output.joints - poses).abs().mean() < 0.15 * spread
     assert len(set(map(tuple, output.codes.tolist()))) == 3
+
+
+def test_nan_counts_as_invisible_and_spoils_nothing():
+    tokenizer = build(joint_drop=0.).eval()
+    joints = torch.randn(4, 5, 2)
+    visible = torch.ones(4, 5)
+    visible[1, 2] = 0
+    expected = tokenizer(joints, visible)
+    joints[1, 2, 1] = float('nan')
+    output = tokenizer(joints, torch.ones(4, 5))
+    torch.testing.assert_close(output.joints, expected.joints)
+    tokenizer.train()
+    tokenizer(joints).joints.sum().backward()
+    assert tokenizer.codebook.isfinite().all()
+    assert all(p.grad is None or p.grad.isfinite().all()
+               for p in tokenizer.parameters())
+
+
+@pytest.mark.parametrize('guided', [False, True])
+def test_precision_is_that_of_the_weights(guided):
+    kwargs = dict(guide_ratio=0.5, guide_channels=3) if guided else {}
+    tokenizer = build(joint_drop=0., **kwargs).train()
+    joints = 100 * torch.randn(4, 5, 2)
+    feats = torch.randn(4, 5, 3) if guided else None
+    state = {k: v.clone() for k, v in tokenizer.state_dict().items()}
+    expected = tokenizer(joints, img_feats=feats)
+    codebook = tokenizer.codebook.clone()
+    latents = tokenizer.encode_latents(joints, img_feats=feats)
+    tokenizer.load_state_dict(state)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        output = tokenizer(joints, img_feats=feats)
+        assert tokenizer.encode_latents(joints, img_feats=feats).equal(latents)
+        # As a layer in half precision would hand them over.
+        half = tokenizer.decode(output.codes)
+    assert output.joints.equal(expected.joints)
+    assert output.codes.equal(expected.codes)
+    assert tokenizer.codebook.equal(codebook)
+    assert half.dtype == torch.float32
+
+    double = tokenizer.double()
+    assert double(joints, img_feats=feats).joints.dtype == torch.float64
