@@ -2,6 +2,7 @@
 """Every config builds, does a step forward and backward, and predicts."""
 import os.path as osp
 from glob import glob
+from typing import Optional
 
 import numpy as np
 import pytest
@@ -90,15 +91,23 @@ _SMALL = dict(
 _SMALL_CHANNELS = dict(TimmSwinV2=128, ResNet=256, HRNet=16)
 
 
-def _shrink(node, channels: int = 0) -> None:
+def _shrunk_channels(backbone) -> int:
+    """Channels of the last map of a backbone that is made small."""
+    if backbone.type == 'HRNet' and \
+            not backbone.extra.stage4.multiscale_output:
+        return 4
+    return _SMALL_CHANNELS[backbone.type]
+
+
+def _shrink(node, channels: Optional[dict] = None) -> None:
     """Shrink the networks in the config of a model."""
-    for name in ('backbone', 'guide_backbone'):
+    channels = dict(channels or {})
+    for name, key in (('backbone', 'in_channels'), ('guide_backbone',
+                                                    'guide_channels')):
         if name in node:
-            channels = _SMALL_CHANNELS[node[name].type]
+            channels[key] = _shrunk_channels(node[name])
     node.update(Config._merge_a_into_b(_SMALL.get(node.get('type'), {}), node))
-    for key in ('in_channels', 'guide_channels'):
-        if key in node:
-            node[key] = channels
+    node.update({k: v for k, v in channels.items() if k in node})
     for part in node.values():
         if isinstance(part, dict):
             _shrink(part, channels)

@@ -7,9 +7,10 @@ _base_ = ['./pct_classifier_hrnet-w48_mpii-256x256.py']
 
 model = dict(
     type='GuidedTopdownPoseEstimator',
-    guide_backbone={{_base_.backbone_mpii}},
+    guide_backbone=dict(
+        _base_.guide_backbone, init_cfg=_base_.backbone_mpii.init_cfg),
     head=dict(
         tokenizer=dict(
-            guide_ratio=0.5, guide_channels={{_base_.feat_channels}}),
+            guide_ratio=0.5, guide_channels={{_base_.guide_channels}}),
         tokenizer_checkpoint='work_dirs/'
         'pct_tokenizer-guided_hrnet-w48_mpii-256x256/epoch_50.pth'))

@@ -10,8 +10,8 @@ _base_ = [
 
 model = dict(
     data_preprocessor={{_base_.data_preprocessor}},
-    guide_backbone={{_base_.frozen_backbone}},
-    tokenizer=dict(guide_ratio=0.5, guide_channels={{_base_.feat_channels}}))
+    guide_backbone={{_base_.guide_backbone}},
+    tokenizer=dict(guide_ratio=0.5, guide_channels={{_base_.guide_channels}}))
 
 train_dataloader = dict(dataset=dict(pipeline={{_base_.train_pipeline}}))
 val_dataloader = dict(dataset=dict(pipeline={{_base_.labelled_test_pipeline}}))

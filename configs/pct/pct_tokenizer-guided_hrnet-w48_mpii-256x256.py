@@ -8,8 +8,8 @@ _base_ = [
     '../_base_/models/hrnet_w48.py',
 ]
 
-backbone_mpii = dict(
-    _base_.frozen_backbone,
+guide_backbone_mpii = dict(
+    _base_.guide_backbone,
     init_cfg=dict(
         type='Pretrained',
         prefix='backbone.',
@@ -17,8 +17,8 @@ backbone_mpii = dict(
         'top_down/hrnet/hrnet_w48_mpii_256x256-92cab7bd_20200812.pth'))
 model = dict(
     data_preprocessor={{_base_.data_preprocessor}},
-    guide_backbone=backbone_mpii,
-    tokenizer=dict(guide_ratio=0.5, guide_channels={{_base_.feat_channels}}))
+    guide_backbone=guide_backbone_mpii,
+    tokenizer=dict(guide_ratio=0.5, guide_channels={{_base_.guide_channels}}))
 
 train_dataloader = dict(dataset=dict(pipeline={{_base_.train_pipeline}}))
 val_dataloader = dict(dataset=dict(pipeline={{_base_.labelled_test_pipeline}}))

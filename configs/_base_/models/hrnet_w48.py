@@ -15,6 +15,15 @@ frozen_backbone = dict(
         checkpoint='https://download.openmmlab.com/mmpose/v1/'
         'body_2d_keypoint/topdown_heatmap/coco/'
         'td-hm_hrnet-w48_8xb32-210e_coco-256x192-0e67c616_20220913.pth'))
+# What guides a tokenizer never learns, so that it is all of the network that
+# has weights: the finest map, 48 x 64 x 64.
+guide_backbone = dict(
+    frozen_backbone,
+    extra=dict(
+        _base_.hrnet_w48.extra,
+        stage4=dict(_base_.hrnet_w48.extra.stage4, multiscale_output=False)),
+    frozen_stages=4)
+guide_channels = 48
 # The last fusion also makes the three finer maps, which nobody reads.
 find_unused_parameters = True
 data_preprocessor = dict(
