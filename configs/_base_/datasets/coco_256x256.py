@@ -8,10 +8,14 @@
 dataset_type = 'CocoDataset'
 data_root = 'data/coco/'
 input_size = (256, 256)
-codec = dict(type='PixelLabel', input_size=input_size)
+# As published, joints outside the crop are labelled like those inside.
+outside = 'keep'
+codec = dict(type='PixelLabel', input_size=input_size, outside=outside)
 
-# MMPose's names for what is published as rotation 40 and scale 0.5. Works
-# without the picture too, which the tokenizer does not need.
+# MMPose's names for what is published as rotation 40 and scale 0.5. Published
+# is shift, flip, half body, then scale and rotation; MMPose draws the shift
+# together with the last two. Works without the picture too, which the
+# tokenizer does not need.
 random_crop = [
     dict(type='GetBBoxCenterScale', padding=1.25),
     dict(type='MeshFlip', prob=0.5),
@@ -23,11 +27,11 @@ random_crop = [
         scale_factor=(0.5, 1.5),
         rotate_factor=80.,
         rotate_prob=0.6),
-    dict(type='MeshAffine', input_size=input_size),
+    dict(type='MeshAffine', input_size=input_size, outside=outside),
 ]
 crop = [
     dict(type='GetBBoxCenterScale', padding=1.12),
-    dict(type='MeshAffine', input_size=input_size),
+    dict(type='MeshAffine', input_size=input_size, outside=outside),
 ]
 
 train_pipeline = [

@@ -113,7 +113,7 @@ class MeshAffine(BaseTransform):
         - img
         - img_shape
         - bbox_scale
-        - joints_2d, joints_2d_visible (crop pixels; 0 outside the crop)
+        - joints_2d, joints_2d_visible (crop pixels; see ``outside``)
         - joints_3d
         - global_orient
         - transl
@@ -123,7 +123,7 @@ class MeshAffine(BaseTransform):
 
         - transformed_keypoints (crop pixels; ``keypoints`` stay as they are
           for the metrics)
-        - keypoint_weights (``keypoints_visible``, 0 outside the crop)
+        - keypoint_weights (``keypoints_visible``; see ``outside``)
         - warp_mat (2x3, image pixels to crop pixels)
         - input_size
         - input_center
@@ -137,13 +137,24 @@ class MeshAffine(BaseTransform):
             belongs to: a file, arguments of ``load_body``, or None for the
             built-in one. Only its root joint is used, and only where
             ``transl`` turns.
+        outside (str): ``'hide'`` 2D points that fall outside the crop, or
+            ``'keep'`` them visible with their true pixels, as PCT does.
+            Defaults to ``'hide'``.
+
+    Raises:
+        ValueError: If ``input_size`` or ``outside`` is not of these.
     """
 
     def __init__(self,
                  input_size: Tuple[int, int],
                  use_udp: bool = False,
-                 body=None) -> None:
+                 body=None,
+                 outside: str = 'hide') -> None:
         super().__init__()
+        if outside not in ('hide', 'keep'):
+            raise ValueError("outside must be 'hide' or 'keep', got "
+                             f'{outside!r}')
+        self.outside = outside
         if not is_seq_of(input_size, int) or len(input_size) != 2:
             raise ValueError('input_size must be two integers (w, h), got '
                              f'{input_size}')
@@ -198,7 +209,6 @@ class MeshAffine(BaseTransform):
         return center[0], scale[0], float(rotation[0])
 
     def _move_2d(self, results: Dict, warp: np.ndarray) -> None:
-        size = self.input_size
         if results.get('keypoints') is not None:
             moved = _affine(results['keypoints'][..., :2], warp)
             visible = np.asarray(results.get('keypoints_visible'))
@@ -208,7 +218,7 @@ class MeshAffine(BaseTransform):
                 visible = visible.prod(-1)
             results['transformed_keypoints'] = moved
             results['keypoint_weights'] = (visible *
-                                           _inside(moved, size)).astype(
+                                           self._known(moved)).astype(
                                                np.float32)
         if results.get('joints_2d') is not None:
             moved = _affine(results['joints_2d'], warp)
@@ -217,8 +227,14 @@ class MeshAffine(BaseTransform):
             if visible is None:
                 visible = np.ones(moved.shape[:-1], np.float32)
             results['joints_2d_visible'] = (visible *
-                                            _inside(moved, size)).astype(
+                                            self._known(moved)).astype(
                                                 visible.dtype)
+
+    def _known(self, points: np.ndarray) -> np.ndarray:
+        """Which (..., 2) points of the crop stay labelled."""
+        if self.outside == 'keep':
+            return np.isfinite(points).all(-1)
+        return _inside(points, self.input_size)
 
     def _move_3d(self, results: Dict, warp: np.ndarray) -> None:
         # from the matrix, since UDP and plain boxes turn opposite ways
@@ -250,7 +266,7 @@ class MeshAffine(BaseTransform):
 
     def __repr__(self) -> str:
         return (f'{self.__class__.__name__}(input_size={self.input_size}, '
-                f'use_udp={self.use_udp})')
+                f'use_udp={self.use_udp}, outside={self.outside!r})')
 
 
 @TRANSFORMS.register_module()

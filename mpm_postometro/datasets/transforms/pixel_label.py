@@ -19,19 +19,31 @@ class PixelLabel(BaseKeypointCodec):
 
         - keypoint_labels (np.ndarray): Keypoints ``(N, K, C)``, unscaled
         - keypoint_weights (np.ndarray): ``(N, K)``, 0 for those that are
-          not visible or outside the crop
+          not visible, or hidden because they are outside the crop
 
     Args:
         input_size (tuple[int, int]): Width and height of the crop, in
             pixels.
+        outside (str): ``'hide'`` keypoints outside the crop, as MMPose's
+            codecs do, or ``'keep'`` them with their true pixels, as PCT
+            does. Defaults to ``'hide'``.
+
+    Raises:
+        ValueError: If ``outside`` is neither.
     """
 
     label_mapping_table = dict(
         keypoint_labels='keypoint_labels', keypoint_weights='keypoint_weights')
 
-    def __init__(self, input_size: Tuple[int, int]) -> None:
+    def __init__(self,
+                 input_size: Tuple[int, int],
+                 outside: str = 'hide') -> None:
         super().__init__()
+        if outside not in ('hide', 'keep'):
+            raise ValueError(f"outside must be 'hide' or 'keep', got "
+                             f'{outside!r}')
         self.input_size = tuple(input_size)
+        self.outside = outside
 
     def encode(self,
                keypoints: np.ndarray,
@@ -48,12 +60,15 @@ class PixelLabel(BaseKeypointCodec):
         """
         if keypoints_visible is None:
             keypoints_visible = np.ones(keypoints.shape[:2])
-        limit = np.asarray(self.input_size) - 0.5
         xy = keypoints[..., :2]
-        inside = ((xy >= -0.5) & (xy < limit)).all(-1)
+        if self.outside == 'keep':
+            known = np.isfinite(xy).all(-1)
+        else:
+            limit = np.asarray(self.input_size) - 0.5
+            known = ((xy >= -0.5) & (xy < limit)).all(-1)
         return dict(
             keypoint_labels=keypoints.astype(np.float32),
-            keypoint_weights=(keypoints_visible * inside).astype(np.float32))
+            keypoint_weights=(keypoints_visible * known).astype(np.float32))
 
     def decode(self, encoded: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
         """Keypoints as they are ``(N, K, C)``, and scores of 1 ``(N,

@@ -145,6 +145,23 @@ def test_visibility_drops_outside_the_crop():
     assert out['keypoints'][0, 1].tolist() == [1, 1]
 
 
+def test_visibility_outside_the_crop_can_stay():
+    sample = make_sample(4)
+    sample['keypoints'][0, :4] = [(155, 120), (1, 1), (1, 1), (np.nan, 1)]
+    sample['keypoints_visible'][0, :4] = [1, 1, 0, 1]
+    sample['joints_2d'][0, :3] = [(155, 120), (319, 120), (319, 120)]
+    sample['joints_2d_visible'][0, :3] = [1, 1, 0]
+    hidden = MeshAffine((128, 128))(copy.deepcopy(sample))
+    kept = MeshAffine((128, 128), outside='keep')(sample)
+    assert kept['keypoint_weights'][0, :4].tolist() == [1, 1, 0, 0]
+    assert kept['joints_2d_visible'][0, :3].tolist() == [1, 1, 0]
+    assert (kept['transformed_keypoints'][0, 1] < 0).all()
+    for key in ('transformed_keypoints', 'joints_2d', 'img'):
+        np.testing.assert_array_equal(kept[key], hidden[key])
+    with pytest.raises(ValueError, match="'hide' or 'keep', got 'drop'"):
+        MeshAffine((128, 128), outside='drop')
+
+
 def test_affine_without_image_or_3d():
     sample = dict(
         bbox_center=np.array([[100., 100.]], np.float32),
