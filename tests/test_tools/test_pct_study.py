@@ -107,6 +107,7 @@ def test_table_of_revival_and_its_range_over_seeds(tool, tmp_path):
 
     def result(codebook, seed, usage):
         return dict(
+            data='synthetic',
             codebook=codebook,
             codes=256,
             seed=seed,
@@ -126,10 +127,10 @@ def test_table_of_revival_and_its_range_over_seeds(tool, tmp_path):
     _, rows = cells(text)
     assert rows == [
         [
-            '256', 'a', '0.30 (0.20 to 0.40)', '30 (20 to 40)',
+            'synthetic', '256', 'a', '0.30 (0.20 to 0.40)', '30 (20 to 40)',
             '9.70 (9.60 to 9.80)'
         ],
-        ['256', 'b', '0.90', '90', '9.10'],
+        ['synthetic', '256', 'b', '0.90', '90', '9.10'],
     ]
     assert (tmp_path / 'plot.png').is_file()
 

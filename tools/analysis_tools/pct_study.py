@@ -172,18 +172,20 @@ def plan_revival(args) -> List[Run]:
     """Ways to keep the codebook in use, at two sizes."""
     every = max(args.tokenizer_steps // 12, 1)
     return [
-        Run(f'{title.replace(",", "").replace(" ", "-")}_{codes}_seed{seed}',
-            labels=dict(codebook=title, codes=codes, seed=seed),
+        Run(
+            f'{data}_{title.replace(",", "").replace(" ", "-")}_{codes}_'
+            f'seed{seed}',
+            labels=dict(data=data, codebook=title, codes=codes, seed=seed),
             **tokenizer_run(
                 args,
-                'synthetic',
+                data,
                 BASE_TOKENS,
                 codes,
                 every,
                 seed,
                 replace=True,
-                **quantizer)) for codes in args.codes for seed in args.seeds
-        for title, quantizer in CODEBOOKS.items()
+                **quantizer)) for data in args.data for codes in args.codes
+        for seed in args.seeds for title, quantizer in CODEBOOKS.items()
     ]
 
 
@@ -517,38 +519,39 @@ def report_reconstruction(results: List[dict], path: str) -> str:
 def report_revival(results: List[dict], path: str) -> str:
     """Table; plot into ``path``."""
     rows = []
-    for (codes, title), same in groups(results, 'codes', 'codebook').items():
+    found = groups(results, 'data', 'codes', 'codebook')
+    for (data, codes, title), same in found.items():
         rows.append([
-            codes, title,
+            data, codes, title,
             mean_and_range(last(same, 'codebook/usage')),
             mean_and_range(last(same, 'codebook/perplexity'), '{:.0f}'),
             mean_and_range(last(same, 'keypoint/epe'))
         ])
-    sizes = list(dict.fromkeys(result['codes'] for result in results))
+    columns = groups(results, 'data', 'codes')
     figure, axes = plt.subplots(
         2,
-        len(sizes),
-        figsize=(4.6 * len(sizes), 6),
+        len(columns),
+        figsize=(4.6 * len(columns), 6),
         sharex=True,
         sharey='row',
         squeeze=False)
-    for column, codes in enumerate(sizes):
-        found = groups([r for r in results if r['codes'] == codes], 'codebook')
+    for column, ((data, codes), members) in enumerate(columns.items()):
+        found = groups(members, 'codebook')
         for row, key in enumerate(('codebook/usage', 'keypoint/epe')):
             for (title, ), same in found.items():
                 steps = [entry['step'] for entry in same[0]['history']]
                 values = np.array([[entry[key] for entry in result['history']]
                                    for result in same])
                 _plot_range(axes[row, column], steps, values.T, title)
-        axes[0, column].set(title=f'{codes} codes', ylim=(0, 1.02))
+        axes[0, column].set(title=f'{data}, {codes} codes', ylim=(0, 1.02))
         axes[1, column].set(xlabel='step')
     axes[0, 0].set_ylabel('share of the codebook in use')
     axes[1, 0].set_ylabel('mean joint error (% of the box)')
     axes[1, 0].set_ylim(bottom=0)
     axes[1, -1].legend(fontsize=8)
     _save(figure, path)
-    return table(
-        ('codes', 'codebook', 'used', 'perplexity', 'error (% of box)'), rows)
+    return table(('data', 'codes', 'codebook', 'used', 'perplexity',
+                  'error (% of box)'), rows)
 
 
 def report_heads(results: List[dict], path: str) -> str:
@@ -657,7 +660,8 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
         nargs='+',
         choices=TOKENIZERS,
         default=['synthetic'],
-        help='reconstruction: poses of the built-in data, of motion capture')
+        help='reconstruction, revival: poses of the built-in data, of motion '
+        'capture')
     parser.add_argument(
         '--codes',
         type=int,

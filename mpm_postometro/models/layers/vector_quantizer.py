@@ -60,7 +60,8 @@ class VectorQuantizer(nn.Module):
         kmeans_iters (int): If positive, the first training batch sets the
             codebook by that many rounds of k-means. With 0, as published,
             it starts from normal noise, and codes that the first batches do
-            not choose are lost for good. Defaults to 0.
+            not choose are thrown far out: they shrink by the decay in each
+            step, and may come back into use. Defaults to 0.
         revive_threshold (float): A code whose count has fallen below this
             fraction of the mean count is moved to a random input of the
             current batch. 0, as published, never revives; 0.02 is a
