@@ -122,6 +122,9 @@ class ColorJitter(BaseTransform):
     def transform(self, results: Dict) -> Dict:
         """See the class; the type of the picture stays."""
         img = results['img']
+        kind = img.dtype
+        if kind != np.uint8:  # OpenCV knows no colours in float64
+            img = img.astype(np.float32, copy=False)
         for name, value in self._draw():
             if name == 'hue':
                 img = self._turn_hue(img, value)
@@ -137,7 +140,7 @@ class ColorJitter(BaseTransform):
             img = cv2.addWeighted(img, value, other, share, offset)
             if img.dtype != np.uint8:  # OpenCV clips whole numbers only
                 img = img.clip(0, 255)
-        results['img'] = img
+        results['img'] = img.astype(kind, copy=False)
         return results
 
     @staticmethod
@@ -146,10 +149,9 @@ class ColorJitter(BaseTransform):
             hsv = cv2.cvtColor(img, cv2.COLOR_BGR2HSV_FULL)  # 256 hues
             hsv[..., 0] += np.uint8(round(256 * turn) % 256)
             return cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR_FULL)
-        hsv = cv2.cvtColor(np.float32(img) / 255, cv2.COLOR_BGR2HSV)
+        hsv = cv2.cvtColor(img / 255, cv2.COLOR_BGR2HSV)
         hsv[..., 0] = (hsv[..., 0] + 360 * turn) % 360
-        turned = 255 * cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)
-        return turned.astype(img.dtype)
+        return 255 * cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)
 
     def __repr__(self) -> str:
         return (f'{self.__class__.__name__}(brightness={self.brightness}, '

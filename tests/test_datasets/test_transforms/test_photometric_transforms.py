@@ -103,7 +103,7 @@ def jitter(img, steps):
     return transform(dict(img=img))['img']
 
 
-@pytest.mark.parametrize('dtype', [np.uint8, np.float32])
+@pytest.mark.parametrize('dtype', [np.uint8, np.float32, np.float64])
 def test_colour_jitter_by_hand(dtype):
     img = smooth_picture(dtype)
     kept = img.copy()
@@ -181,6 +181,9 @@ def test_grid_dropout_is_a_grid():
         first = np.flatnonzero(columns)[0]
         hole = int(unit * 0.5)
         assert columns[first:first + hole].all()
+        # None comes in from the left or from above, cut by the edge.
+        down = np.flatnonzero(rows)[0]
+        assert rows[down:down + hole].all() and not rows[down + hole]
         assert not columns[first + hole] and first <= unit - hole
         assert np.flatnonzero(rows)[0] <= unit - hole
         units.add(int(unit))
