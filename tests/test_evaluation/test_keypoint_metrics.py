@@ -138,3 +138,6 @@ def test_codebook_usage_is_of_the_whole_data_set():
         np.exp(entropy))
     with pytest.raises(ValueError, match='num_codes=16, but sample 1 has '):
         metric.process({}, [codes_sample([16])])
+    nothing = metric.compute_metrics([])
+    assert nothing.keys() == {'usage', 'perplexity'}
+    assert all(np.isnan(value) for value in nothing.values())

@@ -1,5 +1,6 @@
 # Copyright (c) The mpm_postometro authors. All rights reserved.
 """How much of a codebook a data set uses."""
+import math
 from typing import Any, Dict, List, Sequence
 
 import numpy as np
@@ -46,7 +47,13 @@ class CodebookMetric(BaseMetric):
             self.results.append(codes)
 
     def compute_metrics(self, results: List[np.ndarray]) -> Dict[str, float]:
-        """Usage and perplexity of all codes of all ranks."""
+        """Usage and perplexity of all codes of all ranks.
+
+        Returns:
+            dict[str, float]: See the class; NaN if nothing was predicted.
+        """
+        if not results:
+            return dict(usage=math.nan, perplexity=math.nan)
         counts = np.bincount(np.concatenate(results), minlength=self.num_codes)
         share = counts[counts > 0] / counts.sum()
         return dict(
