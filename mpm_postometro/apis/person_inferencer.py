@@ -260,12 +260,12 @@ def _check_names(boxes: BoxFile, sources) -> None:
 
 def _unique_stems(sources) -> List[str]:
     """Names of output files; equal ones of different folders get a number."""
-    stems: List[str] = []
+    stems: Dict[str, None] = {}  # in order, and quick to look up
+    numbers: Dict[str, int] = {}
     for name, _ in sources:
         stem = base = Path(name.replace(' ', '_')).stem
-        number = 2
         while stem in stems:
-            stem = f'{base}_{number}'
-            number += 1
-        stems.append(stem)
-    return stems
+            numbers[base] = numbers.get(base, 1) + 1
+            stem = f'{base}_{numbers[base]}'
+        stems[stem] = None
+    return list(stems)

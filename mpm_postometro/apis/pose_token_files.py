@@ -166,8 +166,9 @@ def read_keypoints(path: Union[str, Path]) -> KeypointFile:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is not of these kinds, or an entry lacks a key; the
-            entry is named.
+        ValueError: If it is not of these kinds, an entry lacks a key or is
+            one without a box among others with boxes (the entry is named),
+            or boxes, ids or names are not as many as poses.
     """
     path = Path(path)
     if not path.is_file():
@@ -192,6 +193,12 @@ def read_keypoints(path: Union[str, Path]) -> KeypointFile:
         raise ValueError(f'{path}: keypoints must be numbers of shape '
                          f'(P, K, C), got {keypoints.shape} '
                          f'{keypoints.dtype}')
+    for key, size in (('bboxes', (4, )), ('image_ids', ()), ('images', ())):
+        expected = (len(keypoints), *size)
+        if key in arrays and arrays[key].shape != expected:
+            raise ValueError(f'{path}: {key!r} must be of shape {expected}, '
+                             f'as there are {len(keypoints)} poses, got '
+                             f'{arrays[key].shape}')
     return KeypointFile(
         keypoints.astype(np.float32),
         np.isfinite(keypoints).all(-1).astype(np.float32), **{
@@ -241,9 +248,14 @@ def _read_coco_keypoints(path: Path) -> KeypointFile:
                              f'have {len(poses[0])}')
         if item.get('iscrowd', 0) or not (pose[:, 2] > 0).any():
             continue
+        box = [x, y, x + width, y + height]
+        if boxes and np.isfinite(box).all() != np.isfinite(boxes[0]).all():
+            raise ValueError(f'{where}: expected a "bbox" of four numbers in '
+                             'all entries or in none; this one '
+                             'differs from those before')
         poses.append(pose)
         ids.append(item['image_id'])
-        boxes.append([x, y, x + width, y + height])
+        boxes.append(box)
     if not poses:
         raise ValueError(f'{path}: no entry has visible keypoints')
     poses = np.stack(poses)

@@ -143,6 +143,12 @@ def test_hidden_joints(build, poses):
     there = np.where(hidden[..., None], np.nan, keypoints)
     np.testing.assert_array_equal(
         inferencer.tokenize(there, bboxes=boxes), codes)
+    # Even if they are said to be visible, and zeros were in the crop.
+    around = boxes.copy()
+    around[:, :2] = -20
+    np.testing.assert_array_equal(
+        inferencer.tokenize(there, np.ones_like(visible), around),
+        inferencer.tokenize(keypoints, visible, around))
     # Without boxes they do not count either.
     extents = np.concatenate([np.nanmin(there, 1), np.nanmax(there, 1)], -1)
     np.testing.assert_array_equal(
@@ -434,6 +440,25 @@ def test_array_keypoints(tmp_path):
     np.testing.assert_array_equal(found.visible, [[1, 0, 1], [1, 1, 1]])
     np.savez(tmp_path / 'poses.npz', keypoints=poses, bboxes=np.ones((2, 4)))
     assert read_keypoints(tmp_path / 'poses.npz').bboxes.shape == (2, 4)
+    for key, value in (('bboxes', np.ones((3, 4))), ('bboxes', np.ones(4)),
+                       ('image_ids', np.arange(3)), ('images', ['a.jpg'])):
+        np.savez(tmp_path / 'wrong.npz', keypoints=poses, **{key: value})
+        with pytest.raises(
+                ValueError,
+                match=rf"wrong.npz: '{key}' must .*\(2,.* 2 poses"):
+            read_keypoints(tmp_path / 'wrong.npz')
+
+
+@pytest.mark.parametrize('index', [0, 1])
+def test_boxes_of_all_entries_or_none(tmp_path, index):
+    _, content = _coco(3)
+    del content['annotations'][index]['bbox']
+    path = tmp_path / 'coco.json'
+    path.write_text(json.dumps(content))
+    with pytest.raises(
+            ValueError,
+            match=r'coco.json: annotations\[1\]: .*in all entries or'):
+        read_keypoints(path)
 
 
 @pytest.mark.parametrize('name, content, message', [
