@@ -106,6 +106,26 @@ def test_there_and_back(convert, config, tmp_path):
             } == {'config.py', '0.pth', '1.pth', '2.pth', '3.pth'}
 
 
+def test_windows_of_a_guided_tokenizer(convert, config, tmp_path):
+    cfg = Config.fromfile(config)
+    cfg.model = dict(
+        type='TokenizerEstimator',
+        guide_backbone=cfg.model.backbone,
+        tokenizer=dict(
+            type='PCTTokenizer',
+            num_codes=16,
+            guide_ratio=0.5,
+            guide_channels=64))
+    path = tmp_path / 'guided.py'
+    cfg.dump(path)
+    torch.save(
+        dict(state_dict=build(path).state_dict()), tmp_path / 'ours.pth')
+    text = convert('--to-official', '--config', path, tmp_path / 'ours.pth',
+                   tmp_path / 'official.pth')
+    assert 'guide_backbone: SwinV2' in text
+    assert 'windows 4-4-4-2 (pre-training 3-3-3-2)' in text
+
+
 def test_published_size_names_its_configs(convert, tmp_path):
     source, target = tmp_path / 'tokenizer.pth', tmp_path / 'new' / 'ours.pth'
     state = build(TOKENIZER).state_dict()

@@ -130,10 +130,13 @@ def main() -> None:
         if args.to_official:
             windows = {}
             if model is not None:
+                # A guided tokenizer has the frozen one alone.
+                backbone = model.get('backbone') or model.get(
+                    'guide_backbone', {})
                 windows = {
-                    name: tuple(model.backbone[name])
+                    name: tuple(backbone[name])
                     for name in ('window_size', 'pretrained_window_sizes')
-                    if name in model.get('backbone', {})
+                    if name in backbone
                 }
             kind, state = to_official_pct_state(state, **windows)
             weights = from_official_pct_state(state)
