@@ -11,10 +11,13 @@ from mpm_postometro.visualization.viewer import (ViewerMesh, mesh_viewer_html,
 
 trimesh = pytest.importorskip('trimesh')
 
+# Frames are rare where nobody looks. Before the viewer asks for its first one,
+# since it asks for no other while it waits.
+_FRAMES = '''<script>
+window.requestAnimationFrame = function (act) { setTimeout(act, 0); };
+</script>'''
 # Uses the viewer as a reader would, and says what came of it.
 _USER = '''<script>
-// Frames are rare where nobody looks.
-window.requestAnimationFrame = function (act) { setTimeout(act, 0); };
 window.onerror = function (text) { document.body.dataset.fault = text; };
 setTimeout(function () {
   var root = document.querySelector('.mv');
@@ -126,7 +129,8 @@ def test_a_browser_draws_and_turns_it(tmp_path, browser, renderer, flags):
         tmp_path / 'v.html',
         [_mesh(), _mesh('ground truth'),
          _mesh('other', 'two')])
-    path.write_text(path.read_text().replace('</body>', _USER))
+    text = path.read_text().replace('<script', f'{_FRAMES}<script', 1)
+    path.write_text(text.replace('</body>', _USER))
     page = browser(path, '--window-size=700,500', *flags)
     assert page.console == []
     assert 'data-fault' not in page.dom
