@@ -142,6 +142,8 @@ class TubeMask(_Mask):
 
         - joint_mask_2d, joint_mask_3d (T, J), bool, True = hidden
         - frame_mask_2d, frame_mask_3d (T, ), bool, all False
+        - mask_name, what is hidden: 'left_arm', 'left_arm+left_leg',
+          'random_joints'; 'left_arm|right_arm' if not the same in 2D and 3D
 
     Args:
         limbs (Sequence[str | Sequence[str]]): The choices: 'left_arm',
@@ -176,6 +178,10 @@ class TubeMask(_Mask):
             self._choices.append((low, high + 1))
         elif not self._choices:
             raise ValueError('TubeMask needs limbs or num_joints')
+        self._names = [
+            limb if isinstance(limb, str) else '+'.join(limb)
+            for limb in self.limbs
+        ] + ['random_joints']
 
     def _masks(self, results: Dict,
                modality: str) -> Tuple[np.ndarray, np.ndarray]:
@@ -186,10 +192,16 @@ class TubeMask(_Mask):
                 f"{results.get('sequence', 'the clip')} has {num_joints} "
                 'joints')
         rng = self._rng(results, modality)
-        choice = self._choices[rng.integers(len(self._choices))]
+        number = rng.integers(len(self._choices))
+        choice, name = self._choices[number], self._names[number]
         if isinstance(choice, tuple):
             count = rng.integers(*choice)
             choice = 1 + rng.permutation(num_joints - 1)[:count]
+        found = results.get('mask_name')
+        if found is None:
+            results['mask_name'] = name
+        elif name not in found.split('|'):
+            results['mask_name'] = f'{found}|{name}'
         joints = np.zeros((num_frames, num_joints), bool)
         joints[:, choice] = True
         return joints, np.zeros(num_frames, bool)

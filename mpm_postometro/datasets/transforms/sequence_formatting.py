@@ -51,7 +51,7 @@ class PackPoseSequence(BaseTransform):
         meta_keys: Sequence[str] = ('id', 'subject', 'action', 'camera_name',
                                     'sequence', 'frame_indices',
                                     'target_index', 'flip_indices', 'flip',
-                                    'image_size', 'dataset_name')
+                                    'image_size', 'dataset_name', 'mask_name')
     ) -> None:
         self.meta_keys = tuple(meta_keys)
 

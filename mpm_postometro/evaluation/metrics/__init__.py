@@ -2,5 +2,8 @@
 from .codebook_metric import CodebookMetric
 from .keypoint_error_metric import KeypointErrorMetric
 from .mesh_metric import MeshMetric
+from .pose_sequence_metric import PoseSequenceMetric
 
-__all__ = ['CodebookMetric', 'KeypointErrorMetric', 'MeshMetric']
+__all__ = [
+    'CodebookMetric', 'KeypointErrorMetric', 'MeshMetric', 'PoseSequenceMetric'
+]

@@ -118,6 +118,36 @@ def test_tube_takes_each_choice():
     assert joints[0] == 0 and (joints[1:] > 0).all()  # never the root
 
 
+def test_tube_names_what_it_hides():
+    pair = ('left_arm', 'left_leg')
+    transform = TubeMask(['right_leg', pair, 'head'], (1, 2),
+                         modalities=['2d'])
+    joints = {
+        'right_leg': {1, 2, 3},
+        'left_arm+left_leg': {4, 5, 6, 11, 12, 13},
+        'head': {10}
+    }
+    names = set()
+    for i in range(40):
+        clip = transform(make_clip(key=(0, 0, i)))
+        hidden = set(np.flatnonzero(clip['joint_mask_2d'][0]))
+        name = clip['mask_name']
+        assert hidden == joints.get(name, hidden)
+        assert name in joints or name == 'random_joints' and len(hidden) < 3
+        names.add(name)
+    assert names == {*joints, 'random_joints'}
+    # 2D and 3D: one name if it is the same, else both
+    assert TubeMask([pair])(make_clip())['mask_name'] == 'left_arm+left_leg'
+    transform = TubeMask(['left_leg', 'right_leg'])
+    names = {
+        transform(make_clip(key=(0, 0, i)))['mask_name']
+        for i in range(40)
+    }
+    assert names == {
+        'left_leg', 'right_leg', 'left_leg|right_leg', 'right_leg|left_leg'
+    }
+
+
 def test_tube_settings():
     with pytest.raises(ValueError, match="has no joint 'left_wing'"):
         TubeMask(['left_wing'])

@@ -120,7 +120,7 @@ def test_flips_half_of_the_clips_the_same_every_time():
 
 
 def test_packed():
-    packed = seen_clip()
+    packed = dict(seen_clip(), mask_name='left_leg')
     for name in ('NormalizeScreen', 'RootRelative', 'RandomSpatioTemporalMask',
                  'PackPoseSequence'):
         packed = TRANSFORMS.build(dict(type=name))(packed)
@@ -141,6 +141,7 @@ def test_packed():
         masked = key.startswith(('has', 'joint', 'frame'))
         assert value.dtype == (torch.bool if masked else torch.float32)
     assert sample.target_index == 4 and sample.subject == 'S1'
+    assert sample.mask_name == 'left_leg'
     gt_instances = sample.gt_instances
     np.testing.assert_array_equal(gt_instances.keypoints_3d,
                                   inputs['keypoints_3d'][4:5])
