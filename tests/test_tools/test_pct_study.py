@@ -14,6 +14,12 @@ TINY = ('--tokenizer-steps', '2', '--steps', '2', '--frozen-steps', '2',
 @pytest.fixture(scope='module')
 def tool(repo_root):
     path = repo_root / 'tools' / 'analysis_tools' / 'pct_study.py'
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(path.parent)  # as for a tool that is started
+        yield load(path)
+
+
+def load(path):
     spec = importlib.util.spec_from_file_location('pct_study', path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

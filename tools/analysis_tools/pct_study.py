@@ -19,33 +19,19 @@ process. What is finished is reused, unless its config has changed. Tables and
 plots are written to the work directory.
 """
 import argparse
-import contextlib
-import copy
-import hashlib
-import os
 import os.path as osp
-import time
-from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Sequence
+from typing import List, Optional, Sequence
 
-import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
-from mmengine.hooks import Hook
-from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmpose.registry import DATASETS
+from study import (Run, Study, finish, groups, last, mean_and_range,
+                   plot_range, save, table)
 from torch.utils.data import Dataset
-
-from mpm_postometro.apis.progress import (ProgressLine, TrainProgressHook,
-                                          format_seconds)
-from mpm_postometro.apis.quickstart import find_configs
-from mpm_postometro.files import atomic_write, read_json, write_json
-
-matplotlib.use('Agg')
-import matplotlib.pyplot as plt  # noqa: E402
 
 TOKENIZERS = dict(
     synthetic='pct/pct_tokenizer_synthetic-96x96.py',
@@ -78,28 +64,6 @@ HEAD_TITLES = dict(
 # From scratch: the better of 2e-3 and 5e-3 on the validation set after three
 # epochs, each; for heatmaps see docs/results.md.
 SCRATCH_RATES = dict(heatmap=7e-3, regression=5e-3, pct=5e-3)
-
-
-class Run(NamedTuple):
-    """One training.
-
-    Attributes:
-        name (str): Its folder, and what others need it by.
-        config (str): Relative to the folder of configs.
-        options (dict): As for ``Config.merge_from_dict``.
-        labels (dict): What its row of a table begins with.
-        needs (dict): Option -> name of the run whose checkpoint it is.
-        prepare (bool): Keep all samples in memory, ready for the network;
-            for poses, which are small, and augmented by the flip alone.
-        test (bool): Measure on the test set at the end.
-    """
-    name: str
-    config: str
-    options: dict
-    labels: dict
-    needs: Dict[str, str] = {}
-    prepare: bool = False
-    test: bool = False
 
 
 # ------------------------------- what is run --------------------------------
@@ -152,7 +116,11 @@ def tokenizer_run(args, data: str, tokens: int, codes: int, every: int,
                 f'{split}_dataloader.dataset.length': people,
                 f'{split}_dataloader.dataset.cache_dir': None
             })
-    return dict(config=TOKENIZERS[data], options=options, prepare=True)
+    return dict(
+        config=TOKENIZERS[data],
+        options=options,
+        work=args.tokenizer_steps,
+        change=prepare)
 
 
 def plan_reconstruction(args) -> List[Run]:
@@ -208,7 +176,16 @@ def head_run(head: str, training: str, steps: int, seed: int,
         needs['model.head.tokenizer_checkpoint'] = f'tokenizer_seed{seed}'
     name = f'{head}_{training.replace(" ", "-")}_seed{seed}'
     labels = dict(network=head, training=training, seed=seed)
-    return Run(name, HEADS[head], options, labels, needs, test=True)
+    measure = measure_tokens if head == 'pct' else None
+    return Run(
+        name,
+        HEADS[head],
+        options,
+        labels,
+        steps,
+        needs,
+        test=True,
+        measure=measure)
 
 
 def plan_heads(args) -> List[Run]:
@@ -233,7 +210,8 @@ def plan_heads(args) -> List[Run]:
                     **steps
                 },
                 labels,
-                prepare=True,
+                work=args.tokenizer_steps,
+                change=prepare,
                 test=True))
         for training, steps in (('from scratch', args.steps),
                                 ('frozen backbone', args.frozen_steps)):
@@ -285,157 +263,24 @@ class PreparedDataset(Dataset):
         return item
 
 
-class _Record(Hook):
-    """Keeps what each validation measured."""
-
-    def __init__(self) -> None:
-        self.rows: List[dict] = []
-
-    def after_val_epoch(self, runner, metrics=None) -> None:
-        self.rows.append(
-            dict(
-                step=runner.iter, **{
-                    k: float(v)
-                    for k, v in metrics.items()
-                }))
+def prepare(cfg: Config) -> None:
+    """Keep all samples in memory, ready for the network; for poses, which are
+    small, and augmented by the flip alone."""
+    for split in ('train', 'val', 'test'):
+        loader = cfg[f'{split}_dataloader']
+        train = split == 'train'
+        loader.dataset = dict(
+            type='PreparedDataset',
+            dataset=loader.dataset,
+            rounds=2 if train else 1,
+            inputs_only=train)
 
 
-class Study:
-    """Runs what is not done yet.
-
-    Args:
-        folder (str): Everything is written below it.
-        runs (list[Run]): Those that others need come first.
-    """
-
-    def __init__(self, folder: str, runs: Sequence[Run]) -> None:
-        self.folder = osp.abspath(folder)
-        self.runs = {run.name: run for run in runs}
-        self.progress = ProgressLine()
-        self.config_dir = find_configs()
-
-    def run(self) -> List[dict]:
-        """One result a run: its labels, seconds, what was measured."""
-        init_default_scope('mmpose')
-        torch.set_flush_denormal(True)
-        waiting = [r for r in self.runs.values() if not self._finished(r)]
-        done, left = 0, sum(map(_steps, waiting))
-        begun = time.monotonic()
-        results = []
-        for number, run in enumerate(self.runs.values()):
-            head = f'[{number + 1}/{len(self.runs)}] {run.name}'
-            result = self._finished(run)
-            if result is None:
-                self.progress.say(f'{head} starts')
-                left -= _steps(run)
-                first: list = []  # without what it takes to read the data
-
-                def report(fraction, text):
-                    now = time.monotonic()
-                    if not first:
-                        first.append((now, fraction))
-                    share = fraction - first[0][1]
-                    if share < 0.01:
-                        return
-                    here = (now - first[0][0]) / share * (1 - fraction)
-                    pace = (now - begun) / (done + fraction * _steps(run))
-                    self.progress.update(
-                        head, fraction, f'{text}  {format_seconds(here)} left '
-                        f'here, {format_seconds(here + left * pace)} in all')
-
-                started = time.monotonic()
-                result = self._execute(run, report)
-                done += _steps(run)
-                self.progress.say(
-                    f'{head} done in '
-                    f'{format_seconds(time.monotonic() - started)}')
-            results.append({**run.labels, **result})
-        return results
-
-    def _path(self, name: str, *parts: str) -> str:
-        return osp.join(self.folder, name, *parts)
-
-    def _checkpoint(self, name: str) -> str:
-        return self._path(
-            name,
-            read_json(self._path(name, 'result.json'))['checkpoint'])
-
-    def _config(self, run: Run) -> Config:
-        cfg = Config.fromfile(osp.join(self.config_dir, run.config))
-        cfg.merge_from_dict(copy.deepcopy(run.options))  # is changed there
-        if run.prepare:
-            for split in ('train', 'val', 'test'):
-                loader = cfg[f'{split}_dataloader']
-                train = split == 'train'
-                loader.dataset = dict(
-                    type='PreparedDataset',
-                    dataset=loader.dataset,
-                    rounds=2 if train else 1,
-                    inputs_only=train)
-        if not run.test:
-            cfg.test_dataloader = cfg.test_cfg = cfg.test_evaluator = None
-        return cfg
-
-    def _signature(self, run: Run) -> str:
-        """Changes where the run, or one that it needs, would differ."""
-        text = self._config(run).pretty_text + ''.join(
-            self._signature(self.runs[name]) for name in run.needs.values())
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-    def _finished(self, run: Run) -> Optional[dict]:
-        result = read_json(self._path(run.name, 'result.json'))
-        if result and result['signature'] == self._signature(run):
-            return result
-        return None
-
-    def _execute(self, run: Run, report) -> dict:
-        cfg = self._config(run)
-        cfg.merge_from_dict({
-            option: self._checkpoint(name)
-            for option, name in run.needs.items()
-        })
-        cfg.work_dir = self._path(run.name)
-        cfg.log_level = 'WARNING'
-        # Runners and visualisers are kept by their names.
-        cfg.experiment_name = f'{run.name}_{time.time_ns()}'
-        cfg.visualizer.name = cfg.experiment_name
-        os.makedirs(cfg.work_dir, exist_ok=True)
-        log = open(self._path(run.name, 'console.log'), 'a')
-        with log, contextlib.redirect_stdout(log):
-            runner = Runner.from_cfg(cfg)
-            record = _Record()
-            runner.register_hook(record)
-            runner.register_hook(TrainProgressHook(report))
-            started = time.process_time()
-            runner.train()
-            result = dict(
-                signature=self._signature(run),
-                checkpoint=osp.basename(
-                    open(self._path(run.name, 'last_checkpoint')).read()),
-                # Of the processor: other work on the machine has no say.
-                seconds=time.process_time() - started,
-                steps=runner.max_iters,
-                parameters=_trained_parameters(runner.model),
-                history=record.rows)
-            if run.test:
-                result['test'] = {
-                    key: float(value)
-                    for key, value in runner.test().items()
-                }
-                if hasattr(runner.model, 'head') and hasattr(
-                        runner.model.head, 'tokenizer'):
-                    result['test']['token_accuracy'] = _token_accuracy(
-                        runner.model, runner.test_dataloader.dataset)
-        write_json(self._path(run.name, 'result.json'), result)
-        return result
-
-
-def _steps(run: Run) -> int:
-    return run.options['train_cfg']['max_iters']
-
-
-def _trained_parameters(model: torch.nn.Module) -> int:
-    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+def measure_tokens(runner: Runner) -> dict:
+    """Share of tokens of the test set that the classifier gets right."""
+    return dict(
+        token_accuracy=_token_accuracy(runner.model,
+                                       runner.test_dataloader.dataset))
 
 
 @torch.no_grad()
@@ -454,34 +299,6 @@ def _token_accuracy(model: torch.nn.Module, dataset: Dataset) -> float:
 
 
 # ------------------------------ what came of it -----------------------------
-def table(header: Sequence[str], rows: Sequence[Sequence]) -> str:
-    """Markdown."""
-    lines = [header, ['---'] * len(header), *rows]
-    return '\n'.join('| ' + ' | '.join(map(str, line)) + ' |'
-                     for line in lines)
-
-
-def mean_and_range(values: Sequence[float], form: str = '{:.2f}') -> str:
-    """'1.24 (1.20 to 1.28)', or one number alone."""
-    text = form.format(np.mean(values))
-    if len(values) > 1:
-        text += f' ({form.format(min(values))} to {form.format(max(values))})'
-    return text
-
-
-def groups(results: Sequence[dict], *keys: str) -> Dict[tuple, List[dict]]:
-    """Results that differ in nothing but other keys, as the seed."""
-    found: Dict[tuple, List[dict]] = {}
-    for result in results:
-        found.setdefault(tuple(result[k] for k in keys), []).append(result)
-    return found
-
-
-def last(results: Sequence[dict], key: str) -> List[float]:
-    """The last validation of each result."""
-    return [result['history'][-1][key] for result in results]
-
-
 def report_reconstruction(results: List[dict], path: str) -> str:
     """Table; plot into ``path``."""
     rows = []
@@ -501,8 +318,8 @@ def report_reconstruction(results: List[dict], path: str) -> str:
             points = sorted((key[index], last(same, 'keypoint/epe'))
                             for key, same in found.items()
                             if key[0] == data and key[3 - index] == fixed)
-            _plot_range(axis, [p for p, _ in points], [e for _, e in points],
-                        data)
+            plot_range(axis, [p for p, _ in points], [e for _, e in points],
+                       data)
     for axis, title, label in ((axes[0], f'{BASE_CODES} codes', 'tokens'),
                                (axes[1], f'{BASE_TOKENS} tokens', 'codes')):
         axis.set(title=title, xlabel=label, xscale='log')
@@ -511,7 +328,7 @@ def report_reconstruction(results: List[dict], path: str) -> str:
     axes[1].set_xticks(CODES, CODES)
     axes[0].set_ylabel('mean joint error (% of the box)')
     axes[0].legend()
-    _save(figure, path)
+    save(figure, path)
     return table(('data', 'tokens', 'codes', 'bits a pose', 'error (% of box)',
                   'PCK@0.05', 'codebook used', 'perplexity'), rows)
 
@@ -542,14 +359,14 @@ def report_revival(results: List[dict], path: str) -> str:
                 steps = [entry['step'] for entry in same[0]['history']]
                 values = np.array([[entry[key] for entry in result['history']]
                                    for result in same])
-                _plot_range(axes[row, column], steps, values.T, title)
+                plot_range(axes[row, column], steps, values.T, title)
         axes[0, column].set(title=f'{data}, {codes} codes', ylim=(0, 1.02))
         axes[1, column].set(xlabel='step')
     axes[0, 0].set_ylabel('share of the codebook in use')
     axes[1, 0].set_ylabel('mean joint error (% of the box)')
     axes[1, 0].set_ylim(bottom=0)
     axes[1, -1].legend(fontsize=8)
-    _save(figure, path)
+    save(figure, path)
     return table(('data', 'codes', 'codebook', 'used', 'perplexity',
                   'error (% of box)'), rows)
 
@@ -617,29 +434,10 @@ def report_heads(results: List[dict], path: str) -> str:
             loc='upper center',
             bbox_to_anchor=(.5, -.08))
     axes[0, 0].set_ylabel('mean joint error (px)')
-    _save(figure, path)
+    save(figure, path)
     return table(('training', 'network', 'steps', 'CPU seconds', 'trained (M)',
                   'error (px)', 'visible', 'hidden', 'PCK@0.05', 'visible',
                   'hidden', 'tokens right'), rows)
-
-
-def _plot_range(axis, x: Sequence, values: Sequence[Sequence[float]],
-                label: str) -> None:
-    """Mean over the seeds, and a band from the least to the largest."""
-    line, = axis.plot(
-        x, [np.mean(v) for v in values], marker='o', ms=3, label=label)
-    axis.fill_between(
-        x, [min(v) for v in values], [max(v) for v in values],
-        color=line.get_color(),
-        alpha=.2,
-        lw=0)
-    axis.grid(alpha=.3)
-
-
-def _save(figure, path: str) -> None:
-    figure.tight_layout()
-    atomic_write(path, lambda name: figure.savefig(name, dpi=100))
-    plt.close(figure)
 
 
 STUDIES = dict(
@@ -686,11 +484,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     folder = osp.join(args.work_dir, args.study)
     results = Study(folder, plan(args)).run()
     text = report(results, osp.join(folder, f'{args.study}.png'))
-    write_json(osp.join(folder, 'results.json'), results)
-    atomic_write(
-        osp.join(folder, 'table.md'),
-        lambda name: Path(name).write_text(text + '\n'))
-    print(f'{text}\n\n{folder}: table.md, {args.study}.png, results.json')
+    finish(folder, args.study, text, results)
 
 
 if __name__ == '__main__':
