@@ -14,8 +14,28 @@ from mmpose.registry import DATASETS, MODELS
 from mpm_postometro.compat import load_checkpoint_file
 
 __all__ = [
-    'find_metainfo', 'find_test_dataset', 'find_test_pipeline', 'load_model'
+    'find_metainfo', 'find_test_dataset', 'find_test_pipeline', 'load_model',
+    'open_config'
 ]
+
+
+def open_config(config: Union[str, Path, Config]) -> Config:
+    """Read a config, unless it is one.
+
+    Args:
+        config (str | Path | Config): Its file, or the config.
+
+    Returns:
+        Config: The config.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+    """
+    if isinstance(config, Config):
+        return config
+    if not Path(config).is_file():
+        raise FileNotFoundError(f'{config}: no such config')
+    return Config.fromfile(config)
 
 
 def find_test_dataset(config: Config) -> Dict:

@@ -16,7 +16,7 @@ from mmengine.registry import init_default_scope
 
 from .boxes import Boxes, BoxFile, check_box, parse_boxes, read_coco_boxes
 from .images import ImageError, ImageSource, find_images, read_image
-from .model_loading import find_test_pipeline, load_model
+from .model_loading import find_test_pipeline, load_model, open_config
 from .progress import ProgressLine, format_seconds
 
 __all__ = ['BoxSource', 'InferenceOutput', 'Job', 'PersonInferencer']
@@ -84,10 +84,7 @@ class PersonInferencer:
                  batch_size: int = 16) -> None:
         if batch_size < 1:
             raise ValueError(f'batch_size must be positive, got {batch_size}')
-        if not isinstance(config, Config):
-            if not Path(config).is_file():
-                raise FileNotFoundError(f'{config}: no such config')
-            config = Config.fromfile(config)
+        config = open_config(config)
         if device is None:
             device = 'cuda' if torch.cuda.is_available() else 'cpu'
         self.config = config

@@ -202,3 +202,61 @@ def _start_codebook(tokenizer):
         features = torch.rand(200, 17, tokenizer.guide_channels)
     tokenizer.train()
     tokenizer(joints, None, features)
+
+
+@pytest.fixture(scope='session')
+def sequence_models(tmp_path_factory):
+    """Config and checkpoint of a network with a target frame ('lift'), one
+    that lifts poses with hidden joints ('occluded') and one that completes
+    3D poses ('completion'); 9 frames."""
+    init_default_scope('mmpose')
+    folder = tmp_path_factory.mktemp('sequence_models')
+    sizes = dict(channels=16, feedforward_channels=16, num_heads=2)
+    decoder = dict(type='MPMDecoderHead', coord_dims=3, **sizes)
+    kinds = dict(
+        lift=('2d', False,
+              dict(
+                  type='MPMLiftingHead',
+                  num_frames=9,
+                  strides=(1, 3, 3),
+                  **sizes)),
+        occluded=('2d', True, decoder),
+        completion=('3d', True, decoder))
+    models = {}
+    for kind, (source, masking, head) in kinds.items():
+        pipeline = [
+            dict(type='NormalizeScreen'),
+            dict(type='RootRelative'),
+            dict(type='DetectionNoise', jitter=.1),
+            dict(type='TubeMask', limbs=['left_leg'], modalities=(source, )),
+            dict(type='PackPoseSequence')
+        ]
+        config = Config(
+            dict(
+                default_scope='mmpose',
+                model=dict(
+                    type='MPMEstimator',
+                    backbone=dict(
+                        type='MPM',
+                        num_frames=9,
+                        hidden_channels=24,
+                        num_layers=1,
+                        modalities=(source, ),
+                        masking=masking,
+                        **sizes),
+                    heads={'3d': head},
+                    tasks=[dict(source=source, target='3d')],
+                    test_cfg=dict(flip_test=True)),
+                test_dataloader=dict(
+                    dataset=dict(
+                        type='MocapSequenceDataset',
+                        ann_file='none.npz',
+                        seq_len=9,
+                        pipeline=pipeline))))
+        config.dump(folder / f'{kind}.py')
+        torch.manual_seed(5)
+        network = MODELS.build(config.model)
+        torch.save(
+            dict(state_dict=network.state_dict()), folder / f'{kind}.pth')
+        models[kind] = folder / f'{kind}.py', folder / f'{kind}.pth'
+    return models

@@ -12,13 +12,14 @@ from mpm_postometro.bodies.skeletons import SKELETONS
 from .pose_sequence import PoseSequence, check_poses
 from .pose_sequence_dataset import PoseSequenceDataset
 
-__all__ = ['DetectionSequenceDataset']
+__all__ = ['DETECTOR_LAYOUTS', 'DetectionSequenceDataset', 'to_h36m']
 
 _COCO = SKELETONS['coco17'].joint_names
 # Halpe's first 26: COCO's, then these.
 _HALPE26 = (*_COCO, 'head', 'neck', 'pelvis', 'left_big_toe', 'right_big_toe',
             'left_small_toe', 'right_small_toe', 'left_heel', 'right_heel')
-_DETECTORS = dict(
+#: dict: Names of the joints of detectors.
+DETECTOR_LAYOUTS = dict(
     coco17=_COCO, halpe26=_HALPE26, h36m17=SKELETONS['h36m17'].joint_names)
 # Joints of Human3.6M that detectors do not have: the mean of others, the
 # first line whose joints there are.
@@ -70,9 +71,9 @@ class DetectionSequenceDataset(PoseSequenceDataset):
                  layout: Optional[str] = None,
                  min_frames: int = 1,
                  **kwargs) -> None:
-        if layout is not None and layout not in _DETECTORS:
+        if layout is not None and layout not in DETECTOR_LAYOUTS:
             raise ValueError(f"unknown layout '{layout}', expected one of "
-                             f'{sorted(_DETECTORS)}')
+                             f'{sorted(DETECTOR_LAYOUTS)}')
         self.image_size = image_size
         self.layout = layout
         self.min_frames = min_frames
@@ -151,13 +152,16 @@ class DetectionSequenceDataset(PoseSequenceDataset):
         except (TypeError, ValueError):
             raise ValueError(f"{where}: 'keypoints' must be numbers") from None
         if self.layout is None:
-            known = {3 * len(v): k for k, v in reversed(_DETECTORS.items())}
+            known = {
+                3 * len(v): k
+                for k, v in reversed(DETECTOR_LAYOUTS.items())
+            }
             if len(flat) not in known:
                 raise ValueError(
                     f"{where}: 'keypoints' has {len(flat)} numbers, expected "
                     '3 for each of 17 (COCO) or 26 (Halpe) joints')
             self.layout = known[len(flat)]
-        joints = len(_DETECTORS[self.layout])
+        joints = len(DETECTOR_LAYOUTS[self.layout])
         if len(flat) != 3 * joints:
             raise ValueError(f"{where}: 'keypoints' has {len(flat)} numbers, "
                              f'expected 3 for each of {joints} joints of '
@@ -169,7 +173,7 @@ class DetectionSequenceDataset(PoseSequenceDataset):
                   size: Tuple[int, int]) -> PoseSequence:
         numbers = np.array(sorted(frames))
         known = np.stack([frames[n][1] for n in numbers])
-        poses = _to_h36m(known, _DETECTORS[self.layout])
+        poses = to_h36m(known, self.layout)
         every = np.arange(numbers[0], numbers[-1] + 1)
         if len(every) > len(numbers):  # fill in
             flat = poses.reshape(len(numbers), -1)
@@ -184,11 +188,21 @@ class DetectionSequenceDataset(PoseSequenceDataset):
             tuple(size),
             keypoints_2d=np.ascontiguousarray(poses[..., :2]),
             scores=np.ascontiguousarray(poses[..., 2]),
-            subject=track)
+            subject=track,
+            first_frame=int(numbers[0]))
 
 
-def _to_h36m(poses: np.ndarray, names: Tuple[str, ...]) -> np.ndarray:
-    """(N, J', 3) of a detector to (N, 17, 3) of Human3.6M."""
+def to_h36m(poses: np.ndarray, layout: str) -> np.ndarray:
+    """Joints of a detector to those of Human3.6M.
+
+    Args:
+        poses (np.ndarray): (N, J', 3): x, y and score.
+        layout (str): One of ``DETECTOR_LAYOUTS``, with J' joints.
+
+    Returns:
+        np.ndarray: (N, 17, 3). How, see :class:`DetectionSequenceDataset`.
+    """
+    names = DETECTOR_LAYOUTS[layout]
     have = {name: poses[:, i] for i, name in enumerate(names)}
     joints = []
     for name in SKELETONS['h36m17'].joint_names:

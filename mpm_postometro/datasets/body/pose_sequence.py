@@ -26,6 +26,7 @@ class PoseSequence:
         valid (np.ndarray | None): (N, ), bool; whether a frame may be a
             target.
         subject, action, camera_name (str): Where known.
+        first_frame (int): Number of the first frame in its video.
     """
 
     name: str
@@ -38,6 +39,7 @@ class PoseSequence:
     subject: str = ''
     action: str = ''
     camera_name: str = ''
+    first_frame: int = 0
 
     def __post_init__(self):
         for field in fields(self):

@@ -159,15 +159,27 @@ class PoseSequenceDataset(BaseDataset):
         order = joint_mapping(self.SOURCE_SKELETON, self.skeleton)
         return np.ascontiguousarray(poses[:, order])
 
+    def find_targets(self, sequence: PoseSequence) -> np.ndarray:
+        """Target frames of the clips of a sequence, ascending.
+
+        Args:
+            sequence (PoseSequence): One of N frames.
+
+        Returns:
+            np.ndarray: (clips, ) int64.
+        """
+        targets = np.arange(0, len(sequence), self.clip_step)
+        if sequence.valid is not None:
+            targets = targets[sequence.valid[targets]]
+        return targets
+
     def load_data_list(self) -> _ClipList:
         """Read the file; one row for each clip."""
         sequences = self.load_sequences()
         self.sequences = sequences
         rows = [np.zeros((0, 2), np.int64)]
         for i, sequence in enumerate(sequences):
-            targets = np.arange(0, len(sequence), self.clip_step)
-            if sequence.valid is not None:
-                targets = targets[sequence.valid[targets]]
+            targets = self.find_targets(sequence)
             rows.append(np.stack([np.full_like(targets, i), targets], 1))
         table = np.concatenate(rows)
         if not len(table):
