@@ -34,6 +34,11 @@ def parse_args(argv=None):
     parser.add_argument(
         '--layout', help='joints of 2D poses: coco17, halpe26 or h36m17')
     parser.add_argument(
+        '--min-frames',
+        type=int,
+        default=1,
+        help='shorter tracks of detections are left out')
+    parser.add_argument(
         '--axes',
         choices=list(AXES),
         default='camera',
@@ -86,6 +91,7 @@ def main(argv=None) -> int:
             args.input,
             args.image_size,
             layout=args.layout,
+            min_frames=args.min_frames,
             axes=args.axes,
             frame_step=args.frame_step,
             window_step=args.window_step,

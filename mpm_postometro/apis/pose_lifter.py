@@ -144,6 +144,7 @@ class PoseSequenceInferencer:
                  hidden: Optional[np.ndarray] = None,
                  *,
                  layout: Optional[str] = None,
+                 min_frames: int = 1,
                  axes: str = 'camera',
                  frame_step: int = 1,
                  window_step: Optional[int] = None,
@@ -169,6 +170,7 @@ class PoseSequenceInferencer:
             layout (str, optional): Joints of 2D poses: 'coco17', 'halpe26' or
                 'h36m17'. Defaults to the model's own; for ``.json`` to what
                 the number of joints says.
+            min_frames (int): Shorter tracks of detections are left out.
             axes (str): Of the 3D poses, those that come in as well as those
                 that go out: 'camera', 'y-up' or 'z-up'.
             frame_step (int): Frames of the video from one frame of a window
@@ -204,7 +206,7 @@ class PoseSequenceInferencer:
                 self.score_threshold
                 if score_threshold is None else score_threshold)
             tracks = self._read_2d(poses, image_size, scores, hidden, layout,
-                                   threshold)
+                                   min_frames, threshold)
         predicted = self._predict(tracks, frame_step, window_step,
                                   show_progress)
         return self._collect(tracks, predicted, axes)
@@ -214,7 +216,7 @@ class PoseSequenceInferencer:
                 f'(masking=False), but {but}')
 
     # ----------------------------- reading -----------------------------
-    def _read_2d(self, poses, image_size, scores, hidden, layout,
+    def _read_2d(self, poses, image_size, scores, hidden, layout, min_frames,
                  threshold) -> List[_Track]:
         if layout is not None and layout not in DETECTOR_LAYOUTS:
             raise ValueError(f"unknown layout '{layout}', expected one of "
@@ -230,6 +232,7 @@ class PoseSequenceInferencer:
                     where,
                     image_size,
                     layout,
+                    min_frames,
                     skeleton=self.skeleton.name,
                     lazy_init=True).load_sequences()
                 return [

@@ -280,6 +280,7 @@ def test_tracks_of_detections(load, tmp_path):
     assert tracks.frame_indices.tolist() == [3, 4, 5, 6, 7, 5, 6]
     assert tracks.hidden.all(1).tolist() == [0, 0, 1, 0, 0, 0, 0]
     first, second = tracks.tracks()
+    assert set(load('occluded')(path, SIZE, min_frames=3).track_ids) == {'1'}
     # The same poses as an array of COCO's joints.
     alone = load('occluded')(pixels(2) + 9, SIZE, layout='coco17')
     np.testing.assert_allclose(
