@@ -116,6 +116,7 @@ class MPM(BaseModule):
         self.num_frames = num_frames
         self.num_joints = num_joints
         self.channels = channels
+        self.modalities = tuple(modalities)
         self.masking = masking
         self.encoders = nn.ModuleDict({
             name:

@@ -1,6 +1,6 @@
 # Copyright (c) The mpm_postometro authors. All rights reserved.
 from .mpm_heads import (MPMDecoderHead, MPMLiftingHead, MPMRefiner,
-                        SequencePoses)
+                        SequencePoses, TargetPoseHead)
 from .official_keys import from_official_key, head_state_from_official
 from .pct_head import PCTHead, PoseTokens
 from .postometro_head import MeshPrediction, PostoMETROHead
@@ -8,5 +8,5 @@ from .postometro_head import MeshPrediction, PostoMETROHead
 __all__ = [
     'MPMDecoderHead', 'MPMLiftingHead', 'MPMRefiner', 'MeshPrediction',
     'PCTHead', 'PoseTokens', 'PostoMETROHead', 'SequencePoses',
-    'from_official_key', 'head_state_from_official'
+    'TargetPoseHead', 'from_official_key', 'head_state_from_official'
 ]

@@ -19,18 +19,21 @@ from mpm_postometro.bodies.cameras import back_project
 from ..layers import (EncoderLayer, NormedLinear, StridedTransformer,
                       UnbiasedLayerNorm)
 
-__all__ = ['MPMDecoderHead', 'MPMLiftingHead', 'MPMRefiner', 'SequencePoses']
+__all__ = [
+    'MPMDecoderHead', 'MPMLiftingHead', 'MPMRefiner', 'SequencePoses',
+    'TargetPoseHead'
+]
 
 
 class SequencePoses(NamedTuple):
     """Poses of clips, float32.
 
     Attributes:
-        frames (Tensor): (B, T, J, d), every frame.
+        frames (Tensor, optional): (B, T, J, d), every frame.
         target (Tensor, optional): (B, J, d), where the target frame has a
             prediction of its own.
     """
-    frames: Tensor
+    frames: Optional[Tensor] = None
     target: Optional[Tensor] = None
 
 
@@ -126,6 +129,31 @@ class MPMLiftingHead(BaseModule):
         return SequencePoses(
             frames.unflatten(-1, self.joint_shape),
             target.unflatten(-1, self.joint_shape))
+
+
+@MODELS.register_module()
+class TargetPoseHead(BaseModule):
+    """A linear layer from the feature of a clip to the pose of its target
+    frame, as behind :class:`ClipTCN`.
+
+    Args:
+        channels (int): Of the feature.
+        num_joints (int): Defaults to 17.
+        init_cfg (dict, optional): As in MMEngine.
+    """
+
+    def __init__(self,
+                 channels: int,
+                 num_joints: int = 17,
+                 init_cfg: OptMultiConfig = None) -> None:
+        super().__init__(init_cfg)
+        self.joint_shape = (num_joints, 3)
+        self.output = nn.Linear(channels, num_joints * 3)
+
+    def forward(self, feats: Tensor) -> SequencePoses:
+        """(B, C) -> the pose of the target frame."""
+        return SequencePoses(
+            target=self.output(feats).unflatten(-1, self.joint_shape))
 
 
 @MODELS.register_module()

@@ -106,10 +106,10 @@ class MPMEstimator(BaseModel):
         if used != set(self.heads):
             raise ValueError(f'tasks predict {sorted(used)}, but there are '
                              f'heads for {sorted(self.heads)}')
-        if set(self.tasks) != set(self.backbone.encoders):
+        if set(self.tasks) != set(self.backbone.modalities):
             raise ValueError(
                 f'tasks read {sorted(self.tasks)}, but the backbone has '
-                f'modalities {sorted(self.backbone.encoders)}')
+                f'modalities {sorted(self.backbone.modalities)}')
         if self.refiner is not None and self.tasks != {
                 '2d': {
                     '3d': self.tasks.get('2d', {}).get('3d')
@@ -193,8 +193,9 @@ class MPMEstimator(BaseModel):
                 counts = None
                 if f'clips_{target}' in inputs and target != source:
                     counts = rows[f'has_{target}'].flatten()
-                losses[name] = weight * self.loss_pose(poses.frames, truth,
-                                                       counts)
+                if poses.frames is not None:
+                    losses[name] = weight * self.loss_pose(
+                        poses.frames, truth, counts)
                 if poses.target is None:
                     continue
                 index = _target_index(data_samples)
@@ -223,8 +224,8 @@ class MPMEstimator(BaseModel):
             ``keypoints_hidden_all (1, T, J)``. Tensors on the device.
 
         Raises:
-            ValueError: If a clip lacks what to predict from, or clips have
-                different target frames.
+            ValueError: If a clip lacks what to predict from, clips have
+                different target frames, or the head has no ``all_frames``.
         """
         source = self.test_source
         if source is None:
@@ -245,24 +246,29 @@ class MPMEstimator(BaseModel):
         frames, target = poses
         if target is None:
             target = frames[:, index]
+        if self.all_frames and frames is None:
+            raise ValueError('all_frames needs a head that predicts them')
         hidden = _hidden(inputs, source)
         if source == '3d':
-            frames = torch.where(hidden[..., None], frames,
-                                 inputs['keypoints_3d'])
             target = torch.where(hidden[:, index, :, None], target,
                                  inputs['keypoints_3d'][:, index])
         target = _with_root_at_origin(target)
         if self.refiner is not None:
             target = self._refine(target, inputs, index)
-        frames = _with_root_at_origin(frames)
         for i, sample in enumerate(data_samples):
-            pred = InstanceData(
+            sample.pred_instances = InstanceData(
                 keypoints_3d=target[i:i + 1],
                 keypoints_hidden=hidden[i:i + 1, index])
-            if self.all_frames:
-                pred.keypoints_3d_all = frames[i:i + 1]
-                pred.keypoints_hidden_all = hidden[i:i + 1]
-            sample.pred_instances = pred
+        if self.all_frames:
+            if source == '3d':
+                frames = torch.where(hidden[..., None], frames,
+                                     inputs['keypoints_3d'])
+            frames = _with_root_at_origin(frames)
+            for i, sample in enumerate(data_samples):
+                sample.pred_instances.set_field(frames[i:i + 1],
+                                                'keypoints_3d_all')
+                sample.pred_instances.set_field(hidden[i:i + 1],
+                                                'keypoints_hidden_all')
         return data_samples
 
     def _run(self, inputs: Inputs, source: str) -> Dict[str, SequencePoses]:
