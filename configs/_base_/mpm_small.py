@@ -8,8 +8,8 @@ small_backbone = dict(
     **small_layers, hidden_channels=256, num_layers=3, frame_dropout=0.)
 
 small_loader = dict(
-    batch_size=128, num_workers=0, persistent_workers=False, pin_memory=False)
-small_optimizer = dict(lr=1e-3)
+    batch_size=64, num_workers=0, persistent_workers=False, pin_memory=False)
+small_optimizer = dict(lr=2e-3)
 # A warm-up and one cosine down to zero.
 small_schedule = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=60),
