@@ -200,8 +200,10 @@ def test_velocity_over_no_gap(tmp_path):
     """Not over frames left out, nor from one sequence to the next."""
     path = tmp_path / 'frames.npz'
     first = constant_motion([0, 5, 10, 20, 25])
-    second = constant_motion([40, 90], sequence='S9/Walking/1')
-    other = constant_motion([26, 28], dataset_name='Other')
+    second = constant_motion([30, 90], sequence='S9/Walking/1')
+    other = constant_motion([92, 94],
+                            sequence='S9/Walking/1',
+                            dataset_name='Other')
     metrics = run(first + second + other, dump=str(path))
     with np.load(path) as file:
         follows = ~np.isnan(file['mpjve'])
@@ -215,7 +217,9 @@ def test_velocity_over_no_gap(tmp_path):
     # a frame without 3D leaves a gap
     gap = constant_motion(range(4))
     gap[1].gt_instances.keypoints_3d_visible[:] = 0
-    assert run(gap)['mpjve'] == pytest.approx(10, rel=1e-4)
+    assert run(gap, dump=str(path))['mpjve'] == pytest.approx(10, rel=1e-4)
+    with np.load(path) as file:
+        assert np.isnan(file['mpjve']).tolist() == [True, True, True, False]
     gap = constant_motion(range(3))
     gap[1].gt_instances.keypoints_3d_visible[:] = 0
     gap += constant_motion([7, 8], speed=.02, sequence='S9/Walking/1')

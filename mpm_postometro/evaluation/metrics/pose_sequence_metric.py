@@ -144,16 +144,12 @@ class PoseSequenceMetric(BaseMetric):
         ]
         columns += [functional.mpjpe(pred, true, hidden)]
         table = torch.stack([column.to(pred) for column in columns], 1)
-        offsets = torch.cat([pred - true, visible[..., None].to(pred)], -1)
-        # together: one transfer from the device
-        both = torch.cat([table, offsets.flatten(1)], 1).cpu().numpy()
-        table, offsets = np.split(both, [len(columns)], 1)
-        offsets = offsets.astype(np.float32).reshape(*visible.shape, 4)
-        with_velocity = _VELOCITY in self.metrics
-        for i, sample in enumerate(data_samples):
-            self.results.append(
-                (table[i].copy(), offsets[i] if with_velocity else None,
-                 *self._whose(sample)))
+        if _VELOCITY in self.metrics:
+            offsets = torch.cat([pred - true, visible[..., None]], -1)
+            table = torch.cat([table, offsets.flatten(1)], 1)
+        # one small array a clip: there are half a million in Human3.6M
+        for row, sample in zip(table.float().cpu().numpy(), data_samples):
+            self.results.append((row, *self._whose(sample)))
 
     def _whose(self, sample: dict) -> Tuple[str, str, str, int, Any]:
         """Group, data set, sequence, frame and id of a sample."""
@@ -185,7 +181,7 @@ class PoseSequenceMetric(BaseMetric):
         measured = self._measured(results)
         if self.dump is not None:
             self._write(results, measured)
-        groups, group_of = np.unique([row[2] for row in results],
+        groups, group_of = np.unique([row[1] for row in results],
                                      return_inverse=True)
         metrics = {}
         for name, (values, counts) in measured.items():
@@ -213,8 +209,11 @@ class PoseSequenceMetric(BaseMetric):
             results: List[tuple]) -> Dict[str, Tuple[np.ndarray, np.ndarray]]:
         """By name: values (N, ), and which frames count (N, )."""
         names = [*self._errors, _HIDDEN]
-        table = np.array([row[0] for row in results])
-        columns = table.reshape(-1, len(names) + 2).T  # also if there are none
+        size = 2 + len(names)
+        table = np.zeros((0, size))
+        if results:
+            table = np.stack([row[0] for row in results])
+        columns = table[:, :size].T.astype(float)
         counts, has_hidden = columns[:2] > 0
         measured = {}
         for name, values in zip(names, columns[2:]):
@@ -224,7 +223,7 @@ class PoseSequenceMetric(BaseMetric):
         if 'mpjpe' not in self.metrics:
             del measured[_HIDDEN]
         if _VELOCITY in self.metrics:
-            measured[_VELOCITY] = _velocity(results, counts)
+            measured[_VELOCITY] = _velocity(results, counts, table[:, size:])
         return measured
 
     def _write(self, results: List[tuple],
@@ -235,7 +234,7 @@ class PoseSequenceMetric(BaseMetric):
             for name, (values, counts) in measured.items()
         }
         keys = ('group', 'dataset_name', 'sequence', 'frame', 'id')
-        for i, key in enumerate(keys, 2):
+        for i, key in enumerate(keys, 1):
             columns[key] = np.array([row[i] for row in results])
         atomic_write(self.dump,
                      lambda name: np.savez_compressed(name, **columns))
@@ -269,36 +268,43 @@ def _mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values) if len(values) else math.nan
 
 
-def _velocity(results: List[tuple],
-              counts: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
-    """Velocity error (N, ) in mm, and which frames follow another (N, )."""
+def _velocity(results: List[tuple], counts: np.ndarray,
+              offsets: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+    """Velocity error of frames.
+
+    Args:
+        results (list[tuple]): N of :class:`PoseSequenceMetric`.
+        counts (np.ndarray): (N, ), bool, which count.
+        offsets (np.ndarray): (N, 4 J), for each joint predicted minus true
+            coordinates and whether it counts.
+
+    Returns:
+        tuple[np.ndarray, np.ndarray]: (N, ), mm, and which frames follow
+        another (N, ), bool.
+    """
     errors = np.full(len(results), np.nan)
     follows = np.zeros(len(results), bool)
     counting = np.flatnonzero(counts)
     if not len(counting):
         return errors, follows
-    rows = [results[i] for i in counting]
-    dataset_of = np.unique([row[3] for row in rows], return_inverse=True)[1]
-    sequence_of = np.unique([row[4] for row in rows], return_inverse=True)[1]
-    frames = np.array([row[5] for row in rows])
+    *_, datasets, sequences, frames, _ = zip(*(results[i] for i in counting))
+    dataset_of = np.unique(datasets, return_inverse=True)[1]
+    sequence_of = np.unique(sequences, return_inverse=True)[1]
     order = np.lexsort((frames, sequence_of, dataset_of))
-    steps = np.diff(frames[order])
-    same = (np.diff(sequence_of[order]) == 0) & (
-        np.diff(dataset_of[order]) == 0)
+    dataset_of = dataset_of[order]
+    steps = np.diff(np.array(frames)[order])
     # A frame that a sampler repeated does not follow itself.
-    same &= steps > 0
-    ends = np.zeros(len(steps), bool)
-    for dataset in np.unique(dataset_of):
-        inside = same & (dataset_of[order][1:] == dataset)
-        if inside.any():
-            ends |= inside & (steps == steps[inside].min())
-    if ends.any():
-        offsets = np.stack([rows[i][1] for i in order])
-        before, after = map(torch.from_numpy,
-                            (offsets[:-1][ends], offsets[1:][ends]))
-        later = counting[order[1:][ends]]
-        errors[later] = 1000 * functional.mpjpe(
-            after[..., :3], before[..., :3],
-            after[..., 3] * before[..., 3]).numpy()
-        follows[later] = True
+    pairs = (steps > 0) & (np.diff(dataset_of) == 0) & (
+        np.diff(sequence_of[order]) == 0)
+    closest = np.full(dataset_of.max() + 1, np.iinfo(int).max)
+    np.minimum.at(closest, dataset_of[1:][pairs], steps[pairs])
+    pairs &= steps == closest[dataset_of[1:]]
+    later = counting[order[1:][pairs]]
+    before, after = (
+        torch.from_numpy(offsets[which]).unflatten(1, (-1, 4))
+        for which in (counting[order[:-1][pairs]], later))
+    errors[later] = 1000 * functional.mpjpe(
+        after[..., :3], before[..., :3],
+        after[..., 3] * before[..., 3]).numpy()
+    follows[later] = True
     return errors, follows
