@@ -194,17 +194,23 @@ class PCTHead(BaseHead):
         x = self.mixer_norm_layer(self.mixer_head(x))
         return self.cls_pred_layer(x)
 
-    def pose_tokens(self, feats: Sequence[Tensor]) -> PoseTokens:
+    def pose_tokens(self,
+                    feats: Sequence[Tensor],
+                    logit_noise: float = 0.) -> PoseTokens:
         """Soft tokens, their confidence and logits, attached to the graph.
 
         Args:
             feats (Sequence[Tensor]): As for :meth:`forward`.
+            logit_noise (float): Standard deviation of Gaussian noise on the
+                logits. Defaults to 0.
 
         Returns:
             PoseTokens: See there. In float32 under automatic mixed precision
             too: joints are pixels, for which half precision is too coarse.
         """
         logits = self.forward(feats).float()
+        if logit_noise:
+            logits = logits + logit_noise * torch.randn_like(logits)
         with torch.autocast(logits.device.type, enabled=False):
             tokens = logits.softmax(-1) @ self.tokenizer.codebook
         return PoseTokens(tokens, logits.amax(-1, keepdim=True), logits)
@@ -291,9 +297,9 @@ class PCTHead(BaseHead):
         """
         flip_test = (test_cfg or {}).get('flip_test', False)
         pred = self.pose_tokens(feats[0] if flip_test else feats)
-        joints, scores = self._predict_joints(pred)
+        joints, scores = self.joints_of(pred)
         if flip_test:
-            mirrored, mirrored_scores = self._predict_joints(
+            mirrored, mirrored_scores = self.joints_of(
                 self.pose_tokens(feats[1]))
             meta = batch_data_samples[0].metainfo
             order = list(meta['flip_indices'])
@@ -316,8 +322,16 @@ class PCTHead(BaseHead):
             }) for i in range(len(joints))
         ]
 
-    def _predict_joints(self, pred: PoseTokens) -> Tuple[Tensor, Tensor]:
-        """Joints ``(B, K, C)`` and their scores ``(B, K)``."""
+    def joints_of(self, pred: PoseTokens) -> Tuple[Tensor, Tensor]:
+        """Decode tokens.
+
+        Args:
+            pred (PoseTokens): Of :meth:`pose_tokens`.
+
+        Returns:
+            tuple[Tensor, Tensor]: Joints (B, K, C) in pixels of the crop and
+            their scores (B, K).
+        """
         confidence = pred.confidence.squeeze(-1)  # (B, N)
         if self.score == 'prob':
             confidence = pred.logits.softmax(-1).amax(-1)

@@ -52,6 +52,11 @@ class MeshEstimator(BasePoseEstimator):
         token_source (str): ``'logits'``: what the pose branch sees in the
             image. ``'ground_truth'``: the tokenizer's codes of the true
             joints (an upper bound of the paper), in testing too.
+            ``'coordinates'``: no tokens, but the 2D joints that the pose
+            branch predicts, in [-1, 1], and their scores (an ablation of the
+            paper); the head has ``token_dim=2`` and ``num_tokens=17`` then.
+        token_noise (float): Standard deviation of Gaussian noise on the
+            logits of the pose branch (a test of the paper). Defaults to 0.
         ground_truth_confidence (float): Confidence of ground-truth tokens.
             Defaults to 10, as in the paper.
         loss (dict): Defaults to ``dict(type='MeshLoss')``.
@@ -67,7 +72,7 @@ class MeshEstimator(BasePoseEstimator):
             if ``token_source`` is unknown.
     """
 
-    TOKEN_SOURCES = ('logits', 'ground_truth')
+    TOKEN_SOURCES = ('logits', 'ground_truth', 'coordinates')
 
     def __init__(self,
                  backbone: OptConfigType,
@@ -76,6 +81,7 @@ class MeshEstimator(BasePoseEstimator):
                  pose_branch: OptConfigType = None,
                  pose_branch_checkpoint: Optional[str] = None,
                  token_source: str = 'logits',
+                 token_noise: float = 0.,
                  ground_truth_confidence: float = 10.,
                  loss: ConfigType = dict(type='MeshLoss'),
                  neck: OptConfigType = None,
@@ -87,6 +93,9 @@ class MeshEstimator(BasePoseEstimator):
         if token_source not in self.TOKEN_SOURCES:
             raise ValueError(f'token_source must be one of '
                              f'{self.TOKEN_SOURCES}, got {token_source!r}')
+        if token_noise and token_source == 'ground_truth':
+            raise ValueError('token_noise is of logits, which ground-truth '
+                             'tokens have not')
         if not isinstance(body, nn.Module):
             body = load_body(**body)
         super().__init__(
@@ -107,6 +116,7 @@ class MeshEstimator(BasePoseEstimator):
                 'FastMETRO set use_pose_tokens=False in the head')
         self.loss_module = MODELS.build(loss)
         self.token_source = token_source
+        self.token_noise = token_noise
         self.ground_truth_confidence = ground_truth_confidence
         self.pose_branch = None
         self.pose_branch_checkpoint = pose_branch_checkpoint
@@ -185,13 +195,19 @@ class MeshEstimator(BasePoseEstimator):
         """
         if self.pose_branch is None:
             return None
-        if self.token_source == 'logits':
+        head = self.pose_branch.head
+        if self.token_source != 'ground_truth':
             feats = self.pose_branch.extract_feat(inputs)
-            return self.pose_branch.head.pose_tokens(feats)
+            tokens = head.pose_tokens(feats, self.token_noise)
+            if self.token_source == 'logits':
+                return tokens
+            joints, scores = head.joints_of(tokens)
+            size = inputs.shape[-1], inputs.shape[-2]
+            return PoseTokens(
+                pixels_to_crop(joints, size), scores[..., None], None)
         if data_samples is None:
             raise ValueError("token_source='ground_truth' needs data samples "
                              'with keypoint labels')
-        head = self.pose_branch.head
         weights = _stack(data_samples, 'keypoint_weights', inputs)
         for sample, labelled in zip(data_samples, (weights > 0).any(1)):
             if not labelled:

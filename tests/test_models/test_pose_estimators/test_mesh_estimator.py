@@ -277,6 +277,42 @@ def test_ground_truth_tokens(body):
         model.extract_pose_tokens(images(), data_samples)
 
 
+def test_coordinates_in_the_place_of_tokens(body):
+    head = dict(
+        HEAD, token_dim=2, num_tokens=17, pose_modulator=dict(hidden_dim=8))
+    model = build(body, token_source='coordinates', head=head)
+    found = model.extract_pose_tokens(images())
+    assert found.tokens.shape == (B, 17, 2)
+    assert found.confidence.shape == (B, 17, 1) and found.logits is None
+    # those that the pose branch predicts, in [-1, 1] of the crop
+    branch = model.pose_branch
+    with torch.no_grad():
+        tokens = branch.head.pose_tokens(branch.extract_feat(images()))
+        joints = branch.head.tokenizer.decode(tokens.tokens)
+    torch.testing.assert_close((found.tokens + 1) / 2 * SIZE, joints)
+    step(model, samples())
+    assert model.head.pose_modulator.start_embed.weight.grad.abs().sum() > 0
+    assert all(p.grad is None for p in branch.parameters())
+
+
+def test_noise_on_the_logits(body):
+    torch.manual_seed(0)
+    clean = build(body).eval()
+    noisy = build(body, token_noise=3.).eval()
+    noisy.load_state_dict(clean.state_dict())
+    before = clean.extract_pose_tokens(images())
+    after = [noisy.extract_pose_tokens(images()) for _ in range(200)]
+    difference = torch.stack([a.logits - before.logits for a in after])
+    assert abs(difference.mean()) < .1 and abs(difference.std() - 3) < .1
+    for a in after[:2]:  # tokens and confidence follow
+        torch.testing.assert_close(
+            a.tokens,
+            a.logits.softmax(-1) @ noisy.pose_branch.head.tokenizer.codebook)
+        assert torch.equal(a.confidence, a.logits.amax(-1, keepdim=True))
+    assert torch.equal(
+        clean.extract_pose_tokens(images()).logits, before.logits)
+
+
 class Samples(torch.utils.data.Dataset):
     """What the runner trains on: as many persons as a batch has."""
 
@@ -410,6 +446,7 @@ def test_pose_tokens_alone_need_no_backbone(body):
     (dict(pose_branch=None), 'needs a pose_branch'),
     (dict(backbone=None), 'needs a backbone'),
     (dict(token_source='noise'), 'token_source'),
+    (dict(token_source='ground_truth', token_noise=1.), 'token_noise'),
     (dict(loss=dict(type='MeshLoss', vertex_levels=(0, 0, 0))),
      'vertex_levels'),
 ])
