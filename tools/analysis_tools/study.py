@@ -96,14 +96,16 @@ class Study:
     """
 
     def __init__(self, folder: str, runs: Sequence[Run]) -> None:
+        init_default_scope('mmpose')
         self.folder = osp.abspath(folder)
         self.runs = {run.name: run for run in runs}
         self.progress = ProgressLine()
         self.config_dir = find_configs()
+        self._signatures: Dict[str, str] = {}
+        self._files: Dict[str, Config] = {}  # slow to read
 
     def run(self) -> List[dict]:
         """One result a run: its labels, seconds, what was measured."""
-        init_default_scope('mmpose')
         torch.set_flush_denormal(True)
         waiting = [r for r in self.runs.values() if not self.finished(r)]
         done, left = 0, sum(run.work for run in waiting)
@@ -145,17 +147,30 @@ class Study:
     def finished(self, run: Run) -> Optional[dict]:
         """The result of a run, None if it is not finished."""
         result = read_json(self._path(run.name, 'result.json'))
-        if result and result['signature'] == self._signature(run):
+        if result and result['signature'] == self.signature(run):
             return result
         return None
 
-    def config(self, run: Run) -> Config:
-        """What is run, complete."""
-        cfg = Config.fromfile(osp.join(self.config_dir, run.config))
+    def signature(self, run: Run) -> str:
+        """Changes where the run, or one that it needs, would differ."""
+        if run.name not in self._signatures:
+            text = self.config(run).pretty_text + ''.join(
+                self.signature(self.runs[name]) for name in run.needs.values())
+            self._signatures[run.name] = hashlib.sha256(
+                text.encode()).hexdigest()[:16]
+        return self._signatures[run.name]
+
+    def config(self, run: Run, test: bool = False) -> Config:
+        """What is run; the test set is there if the run uses it, or on
+        demand."""
+        if run.config not in self._files:
+            self._files[run.config] = Config.fromfile(
+                osp.join(self.config_dir, run.config))
+        cfg = copy.deepcopy(self._files[run.config])
         cfg.merge_from_dict(copy.deepcopy(run.options))  # is changed there
         if run.change is not None:
             run.change(cfg)
-        if not run.test:
+        if not (run.test or test):
             cfg.test_dataloader = cfg.test_cfg = cfg.test_evaluator = None
         return cfg
 
@@ -176,12 +191,6 @@ class Study:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
-    def _signature(self, run: Run) -> str:
-        """Changes where the run, or one that it needs, would differ."""
-        text = self.config(run).pretty_text + ''.join(
-            self._signature(self.runs[name]) for name in run.needs.values())
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
-
     def _execute(self, run: Run, report) -> dict:
         cfg = self.config(run)
         cfg.merge_from_dict({
@@ -193,7 +202,7 @@ class Study:
         # Runners and visualisers are kept by their names.
         cfg.experiment_name = f'{run.name}_{time.time_ns()}'
         cfg.visualizer.name = cfg.experiment_name
-        signature = self._signature(run)
+        signature = self.signature(run)
         started = self._path(run.name, 'started.json')
         cfg.resume = read_json(started) == signature
         write_json(started, signature)
