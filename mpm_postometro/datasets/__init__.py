@@ -1,2 +1,2 @@
 # Copyright (c) The mpm_postometro authors. All rights reserved.
-from . import body, epoch_hook, transforms  # noqa: F401
+from . import body, epoch_hook, mixed_dataset, transforms  # noqa: F401
