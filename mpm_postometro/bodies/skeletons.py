@@ -8,7 +8,10 @@ METRO's list), ``head`` its joint 10 and ``head_top`` the LSP crown.
 from dataclasses import dataclass
 from typing import Dict, List, Tuple, Union
 
-__all__ = ['J14_HIPS', 'Skeleton', 'SKELETONS', 'joint_mapping', 'metainfo']
+__all__ = [
+    'HUMAN_DATA_POSITIONS', 'J14_HIPS', 'Skeleton', 'SKELETONS',
+    'joint_mapping', 'metainfo'
+]
 
 
 @dataclass(frozen=True)
@@ -220,9 +223,63 @@ _COCO17 = _skeleton(
     left_hip right_hip
     """)
 
+# OpenPose's COCO model; its neck is the middle of the shoulders.
+_OPENPOSE18 = _skeleton(
+    'openpose18', """
+    nose neck
+    neck -
+    right_shoulder neck
+    right_elbow right_shoulder
+    right_wrist right_elbow
+    left_shoulder neck
+    left_elbow left_shoulder
+    left_wrist left_elbow
+    right_hip neck
+    right_knee right_hip
+    right_ankle right_knee
+    left_hip neck
+    left_knee left_hip
+    left_ankle left_knee
+    right_eye nose
+    left_eye nose
+    right_ear right_eye
+    left_ear left_eye
+    """)
+
+# OpenPose's BODY_25; its pelvis is the middle of the hips.
+_OPENPOSE25 = _skeleton(
+    'openpose25', """
+    nose neck
+    neck pelvis
+    right_shoulder neck
+    right_elbow right_shoulder
+    right_wrist right_elbow
+    left_shoulder neck
+    left_elbow left_shoulder
+    left_wrist left_elbow
+    pelvis -
+    right_hip pelvis
+    right_knee right_hip
+    right_ankle right_knee
+    left_hip pelvis
+    left_knee left_hip
+    left_ankle left_knee
+    right_eye nose
+    left_eye nose
+    right_ear right_eye
+    left_ear left_eye
+    left_big_toe left_ankle
+    left_small_toe left_big_toe
+    left_heel left_ankle
+    right_big_toe right_ankle
+    right_small_toe right_big_toe
+    right_heel right_ankle
+    """)
+
 SKELETONS: Dict[str, Skeleton] = {
     s.name: s
-    for s in (_SMPL24, _J24, _J14, _H36M17, _H36M16, _COCO17)
+    for s in (_SMPL24, _J24, _J14, _H36M17, _H36M16, _COCO17, _OPENPOSE18,
+              _OPENPOSE25)
 }
 
 #: tuple[int]: The joints of J14 whose mean METRO takes for the pelvis.
@@ -230,8 +287,21 @@ J14_HIPS = (_J14.index('right_hip'), _J14.index('left_hip'))
 
 # Joints of SMPL's tree that share a name but not the place: its pelvis lies
 # above the hip line, its neck and head are the joints below the neck's
-# middle and at the base of the skull.
-_OWN_MEANING = {('smpl24', 'pelvis'), ('smpl24', 'neck'), ('smpl24', 'head')}
+# middle and at the base of the skull. OpenPose's neck and pelvis are middles.
+_OWN_MEANING = {('smpl24', 'pelvis'), ('smpl24', 'neck'), ('smpl24', 'head'),
+                ('openpose18', 'neck'), ('openpose25', 'neck'),
+                ('openpose25', 'pelvis')}
+
+#: dict[str, tuple[int]]: Where the 190 joints of MMHuman3D's HumanData have
+#: those of other skeletons. 'h36m17' are Human3.6M's own labels, the joints
+#: of 'j24' those that SPIN regresses.
+HUMAN_DATA_POSITIONS = dict(
+    j24=(8, 5, 144, 145, 4, 7, 21, 19, 17, 16, 18, 20, *range(146, 153), 55,
+         57, 56, 59, 58),
+    h36m17=(148, 144, 5, 8, 145, 4, 7, 150, 146, 185, 186, 16, 18, 20, 17, 19,
+            21),
+    openpose25=tuple(range(153, 178)),
+    smpl24=(*range(22), 188, 189))
 
 # COCO's keypoint constants (cocodataset.org, keypoint evaluation).
 _SIGMAS = {

@@ -5,8 +5,17 @@ from mmengine import Config
 from mmpose.datasets.datasets.utils import parse_pose_metainfo
 
 from mpm_postometro.bodies import SKELETONS, joint_mapping, metainfo
+from mpm_postometro.bodies.skeletons import HUMAN_DATA_POSITIONS
 
-SIZES = dict(smpl24=24, j24=24, j14=14, h36m17=17, h36m16=16, coco17=17)
+SIZES = dict(
+    smpl24=24,
+    j24=24,
+    j14=14,
+    h36m17=17,
+    h36m16=16,
+    coco17=17,
+    openpose18=18,
+    openpose25=25)
 
 
 @pytest.mark.parametrize('name', sorted(SIZES))
@@ -68,6 +77,32 @@ def test_smpl_tree_gives_the_limbs_only():
     with pytest.raises(ValueError, match="'pelvis', 'torso', 'neck'"):
         joint_mapping('smpl24', 'h36m17')
     assert joint_mapping('smpl24', 'smpl24') == list(range(24))
+
+
+def test_openpose_has_the_joints_of_coco():
+    assert joint_mapping('openpose18', 'coco17') == [
+        0, 15, 14, 17, 16, 5, 2, 6, 3, 7, 4, 11, 8, 12, 9, 13, 10
+    ]
+    assert joint_mapping('openpose25', 'coco17') == [
+        0, 16, 15, 18, 17, 5, 2, 6, 3, 7, 4, 12, 9, 13, 10, 14, 11
+    ]
+    # Its neck is no neck of ours.
+    assert joint_mapping(
+        'openpose25', 'j14', allow_missing=True)[12:] == [-1, -1]
+
+
+def test_positions_in_human_data():
+    for name, positions in HUMAN_DATA_POSITIONS.items():
+        assert len(positions) == len(set(positions)) == SIZES[name]
+        assert 0 <= min(positions) and max(positions) < 190
+    # Joints of the limbs are SMPL's for all but OpenPose.
+    smpl = HUMAN_DATA_POSITIONS['smpl24']
+    for name in ('j24', 'h36m17'):
+        mapping = joint_mapping('smpl24', name, allow_missing=True)
+        for joint, source in zip(SKELETONS[name].joint_names, mapping):
+            same = HUMAN_DATA_POSITIONS[name][SKELETONS[name].index(
+                joint)] == smpl[source]
+            assert same == (source >= 0 and not joint.endswith('hip'))
 
 
 def test_unknown_names_are_refused():
