@@ -2,10 +2,9 @@
 """What is written of lifted and completed poses."""
 import re
 import time
+from functools import partial
 from pathlib import Path
 from typing import List, Optional, Union
-
-import numpy as np
 
 from mpm_postometro.bodies.skeletons import SKELETONS
 from mpm_postometro.visualization import (PosePanel2D, PosePanel3D,
@@ -34,32 +33,26 @@ def draw_track(track: PoseTracks,
     """
     skeleton = next(s for s in SKELETONS.values()
                     if s.joint_names == track.joint_names)
-    view = dict(axes=track.axes, turn=turn / fps)
-    lifted = track.keypoints_2d is not None
-    if lifted:
+    space = partial(
+        PosePanel3D,
+        track.keypoints_3d,
+        skeleton,
+        axes=track.axes,
+        hidden=track.hidden,
+        turn=turn / fps)
+    if track.keypoints_2d is None:
+        panels = [
+            space(show_hidden=False, title='3D input'),
+            space(title='3D, completed')
+        ]
+    else:
         panels = [
             PosePanel2D(
                 track.keypoints_2d,
                 skeleton,
                 hidden=track.hidden,
                 image_size=track.image_size),
-            PosePanel3D(
-                track.keypoints_3d,
-                skeleton,
-                hidden=track.hidden,
-                title='3D, lifted',
-                **view)
-        ]
-    else:
-        known = np.where(track.hidden[..., None], np.nan, track.keypoints_3d)
-        panels = [
-            PosePanel3D(known, skeleton, title='3D input', **view),
-            PosePanel3D(
-                track.keypoints_3d,
-                skeleton,
-                hidden=track.hidden,
-                title='3D, completed',
-                **view)
+            space(title='3D, lifted')
         ]
     return SkeletonVideo(
         panels,

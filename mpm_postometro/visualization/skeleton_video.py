@@ -184,6 +184,7 @@ class PosePanel3D:
         skeleton (str | Skeleton): Joints.
         axes (str): See :func:`mpm_postometro.bodies.axes.turn_axes`.
         hidden (np.ndarray, optional): (N, J) bool, drawn pale, with rings.
+        show_hidden (bool): False draws nothing of what is hidden.
         azimuth (float): From where it is seen, degrees: 0 is from the
             camera, 90 from its right.
         elevation (float): Degrees above the floor.
@@ -197,6 +198,7 @@ class PosePanel3D:
                  *,
                  axes: str = 'camera',
                  hidden: Optional[np.ndarray] = None,
+                 show_hidden: bool = True,
                  azimuth: float = 30.,
                  elevation: float = 14.,
                  turn: float = 0.,
@@ -204,6 +206,7 @@ class PosePanel3D:
         self.skeleton, keypoints = _checked(skeleton, keypoints, 3)
         self.keypoints = turn_axes(keypoints, axes, 'z-up').astype(np.float64)
         self.hidden = _mask(hidden, self.keypoints)
+        self.show_hidden = show_hidden
         self.azimuth, self.elevation, self.turn = azimuth, elevation, turn
         self.title = title
         root = self.keypoints[:, 0]
@@ -251,6 +254,8 @@ class PosePanel3D:
         self._draw_floor(canvas, project, middle[:2], floor)
         pose = self.keypoints[index]
         shown = np.isfinite(pose).all(-1)
+        if not self.show_hidden:
+            shown &= ~self.hidden[index]
         pose = np.where(shown[:, None], pose, middle)
         xy, depth = project(pose)
         width = .028 * focal / depth * max(self._height, 1.) / 1.7

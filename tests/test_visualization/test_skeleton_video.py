@@ -106,8 +106,10 @@ def test_hidden_joints_are_pale_and_missing_ones_not_drawn():
     assert strength(pale, 0, 2) < .8 * strength(full, 0, 2)
     assert strength(pale, 2, 0) == strength(full, 2, 0)
 
+    gone = PosePanel3D(poses, azimuth=0, hidden=hidden, show_hidden=False)
     poses[1, 11:14] = np.nan
     panel = PosePanel3D(poses, azimuth=0)
+    np.testing.assert_array_equal(gone.draw(1, SIZE), panel.draw(1, SIZE))
     gone = panel.draw(1, SIZE).astype(int)
     assert where(gone, 'left')[1] < .6 * where(full, 'left')[1]
 
