@@ -1,19 +1,33 @@
 # Copyright (c) The mpm_postometro authors. All rights reserved.
 from .amass_pose_dataset import AMASSPoseDataset
 from .detection_sequence_dataset import DetectionSequenceDataset
+from .eft_dataset import EFTDataset
 from .h36m_annotation_dataset import H36MAnnotationDataset
 from .h36m_sequence_dataset import H36MSequenceDataset
+from .human_data import HumanDataDataset
 from .mocap_keypoint_dataset import MocapKeypointDataset
 from .mocap_sequence_dataset import MocapSequenceDataset
 from .mpi_inf_3dhp_dataset import MPIINF3DHPSequenceDataset
 from .person_dataset import MergedPersonDataset, PersonDataset
 from .person_table import PersonTable
 from .pose_sequence_dataset import PoseSequenceDataset
+from .spin_dataset import SPINDataset
 from .synthetic_dataset import SyntheticBodyDataset
 
 __all__ = [
-    'AMASSPoseDataset', 'DetectionSequenceDataset', 'H36MAnnotationDataset',
-    'H36MSequenceDataset', 'MPIINF3DHPSequenceDataset', 'MergedPersonDataset',
-    'MocapKeypointDataset', 'MocapSequenceDataset', 'PersonDataset',
-    'PersonTable', 'PoseSequenceDataset', 'SyntheticBodyDataset'
+    'AMASSPoseDataset',
+    'DetectionSequenceDataset',
+    'EFTDataset',
+    'H36MAnnotationDataset',
+    'H36MSequenceDataset',
+    'HumanDataDataset',
+    'MPIINF3DHPSequenceDataset',
+    'MergedPersonDataset',
+    'MocapKeypointDataset',
+    'MocapSequenceDataset',
+    'PersonDataset',
+    'PersonTable',
+    'PoseSequenceDataset',
+    'SPINDataset',
+    'SyntheticBodyDataset',
 ]

@@ -135,7 +135,10 @@ class PersonDataset(BaseDataset):
 
     def load_data_list(self) -> _RowList:
         """Read the file; rows of its table."""
-        self.table = self.load_people()
+        people = self.load_people()
+        width, height = (people.bbox[:, 2:] - people.bbox[:, :2]).T
+        self.table = people.select((width > 0) & (height > 0),
+                                   'box without area')
         if not len(self.table):
             raise ValueError(f'{self.ann_file}: has nobody to show; left out: '
                              f'{dict(self.table.drop_report) or "nobody"}')

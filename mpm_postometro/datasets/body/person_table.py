@@ -6,9 +6,12 @@ from typing import (Any, Dict, Iterable, List, Mapping, NamedTuple, Optional,
 
 import numpy as np
 
+from mpm_postometro.bodies.skeletons import SKELETONS, joint_mapping
+
 __all__ = [
     'GENDERS', 'NameList', 'PersonTable', 'box_from_center', 'check_column',
-    'check_points', 'merge_without_duplicates', 'names_of'
+    'check_points', 'gather_points', 'gender_codes',
+    'merge_without_duplicates', 'names_of'
 ]
 
 #: tuple[str]: What the numbers in the column ``gender`` mean.
@@ -359,8 +362,12 @@ def check_column(array: Any, where: str, count: int,
     return numbers
 
 
-def check_points(array: Any, where: str, count: int, num_points: int,
-                 dims: int) -> np.ndarray:
+def check_points(array: Any,
+                 where: str,
+                 count: int,
+                 num_points: int,
+                 dims: int,
+                 clip: bool = False) -> np.ndarray:
     """Weighted points as float32, those of weight 0 all zero.
 
     Args:
@@ -370,6 +377,8 @@ def check_points(array: Any, where: str, count: int, num_points: int,
         count (int): Number of people.
         num_points (int): Points a person.
         dims (int): 3 for x, y, weight; 4 for x, y, z, weight.
+        clip (bool): Bring weights to [0, 1], such as COCO's 2. Defaults to
+            False: others are refused.
 
     Returns:
         np.ndarray: float32.
@@ -378,6 +387,9 @@ def check_points(array: Any, where: str, count: int, num_points: int,
         ValueError: If it is something else.
     """
     numbers = _numbers(array, where, (count, num_points, dims))
+    if clip:
+        weights = numbers[..., -1:].clip(0, 1)
+        numbers = np.concatenate([numbers[..., :-1], weights], -1)
     weights = numbers[..., -1]
     _refuse_rows(~((weights >= 0) & (weights <= 1)), where,
                  'has weights outside [0, 1]')
@@ -415,9 +427,62 @@ def box_from_center(center: Any,
     return np.concatenate([center - half, center + half], 1)
 
 
+def gather_points(sources: Sequence[Tuple[str, np.ndarray]],
+                  target: str) -> np.ndarray:
+    """Weighted points of one skeleton out of those of others.
+
+    Args:
+        sources (Sequence[tuple[str, np.ndarray]]): Skeletons and their points
+            (N, K, D), the last number a weight. Of the first one that has a
+            joint, with a weight above 0, it is taken.
+        target (str): The skeleton that is wanted.
+
+    Returns:
+        np.ndarray: (N, K', D), float32; zeros for what none of them has.
+    """
+    count, _, dims = sources[0][1].shape
+    found = np.zeros((count, SKELETONS[target].num_joints, dims), np.float32)
+    for name, points in sources:
+        for joint, source in enumerate(
+                joint_mapping(name, target, allow_missing=True)):
+            if source >= 0:
+                wanted = (found[:, joint, -1] == 0) & (
+                    points[:, source, -1] > 0)
+                found[wanted, joint] = points[wanted, source]
+    return found
+
+
+def gender_codes(values: Any, where: str, count: int) -> np.ndarray:
+    """Rows of :data:`GENDERS` for 'm', 'male', 'f', 'female', 'neutral', ''.
+
+    Args:
+        values (Any): N of them.
+        where (str): File and key, for the error.
+        count (int): N.
+
+    Returns:
+        np.ndarray: (N, ) int8.
+
+    Raises:
+        ValueError: If there are other words, or not N.
+    """
+    words, inverse = np.unique(
+        np.asarray([w.lower() for w in names_of(values)], str),
+        return_inverse=True)
+    codes = dict(m=1, male=1, f=2, female=2, n=0, neutral=0, none=0)
+    codes[''] = 0
+    unknown = sorted(set(words.tolist()) - set(codes))
+    if unknown or len(inverse) != count:
+        raise ValueError(
+            f"{where} must be {count} of 'm', 'f', 'neutral', "
+            f'got {len(inverse)} with {unknown or words.tolist()}')
+    return np.array([codes[w] for w in words.tolist()],
+                    np.int8)[inverse.reshape(-1)]
+
+
 def names_of(values: Any) -> List[str]:
     """Text of arrays of str, bytes or objects, with forward slashes."""
     return [
         (v.decode() if isinstance(v, bytes) else str(v)).replace('\\', '/')
-        for v in np.ravel(values)
+        for v in np.ravel(values).tolist()
     ]

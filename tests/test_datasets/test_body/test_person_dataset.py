@@ -208,6 +208,20 @@ def test_broken_pictures_are_named(pictures, tmp_path):
         dataset[1]
 
 
+def test_boxes_without_area_are_left_out():
+
+    class Flat(PersonDataset):
+
+        def load_people(self):
+            box = PEOPLE.bbox.copy()
+            box[2, 3] = box[2, 1]
+            return full_table(bbox=box)
+
+    dataset = Flat()
+    assert len(dataset) == 3
+    assert dataset.table.drop_report == {'box without area': 1}
+
+
 def test_a_file_with_nobody():
     with pytest.raises(ValueError, match="left out: {'no label': 4}"):
         Nobody()

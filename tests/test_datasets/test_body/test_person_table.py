@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from mpm_postometro.datasets.body.person_table import (
-    NameList, PersonTable, box_from_center, check_points,
-    merge_without_duplicates)
+    NameList, PersonTable, box_from_center, check_points, gather_points,
+    gender_codes, merge_without_duplicates, names_of)
 
 
 def table(count=3, **columns):
@@ -143,3 +143,29 @@ def test_boxes_of_centers():
     np.testing.assert_allclose(box, [[0, -50, 200, 150]], atol=1e-4)
     with pytest.raises(ValueError, match="'scale' is not positive in 1 of 1"):
         box_from_center([[100, 50]], [0.], 'file')
+
+
+def test_points_of_the_first_skeleton_that_has_them():
+    j24, coco = np.zeros((2, 24, 3)), np.zeros((2, 17, 3))
+    coco[:, :, 0], coco[:, :, 2] = np.arange(17), .5
+    j24[0, :, 0], j24[0, :, 2] = 100 + np.arange(24), 1
+    j14 = gather_points([('j24', j24), ('coco17', coco)], 'j14')
+    assert j14[0, :, 0].tolist() == [*range(100, 113), 118]
+    assert j14[1, :, 0].tolist() == [
+        16, 14, 12, 11, 13, 15, 10, 8, 6, 5, 7, 9, 0, 0
+    ]
+    assert j14[1, :, 2].tolist() == [.5] * 12 + [0, 0]
+
+
+def test_words_for_genders():
+    words = ['m', 'Female', 'neutral', '', b'f', None]
+    assert gender_codes(words, 'file', 6).tolist() == [1, 2, 0, 0, 2, 0]
+    with pytest.raises(ValueError, match="file must be 1 .* with .'x'"):
+        gender_codes(['x'], 'file', 1)
+    with pytest.raises(ValueError, match='file must be 2 .* got 1'):
+        gender_codes(['m'], 'file', 2)
+
+
+def test_names_have_forward_slashes():
+    values = np.array(['a\\b.jpg', b'c', 'd/e'], object)
+    assert names_of(values) == ['a/b.jpg', 'c', 'd/e']

@@ -1,0 +1,174 @@
+# Copyright (c) The mpm_postometro authors. All rights reserved.
+"""EFT's fits of SMPL to people of COCO, MPII and LSPet."""
+import json
+import re
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Mapping, Union
+
+import numpy as np
+import torch
+from mmpose.registry import DATASETS
+
+from mpm_postometro.bodies.rotations import matrix_to_axis_angle
+from .person_dataset import PersonDataset
+from .person_table import (NameList, PersonTable, box_from_center,
+                           check_points, gather_points, names_of)
+
+__all__ = ['EFTDataset', 'iterate_json_list']
+
+_SHAPES = dict(
+    parm_pose=(24, 3, 3),
+    parm_shape=(10, ),
+    bbox_center=(2, ),
+    bbox_scale=(),
+    gt_keypoint_2d=(49, 3))
+_CHUNK = 1 << 20
+_ROTATION_TOLERANCE = 1e-2
+
+
+def iterate_json_list(path: Union[str, Path], key: str) -> Iterator[Any]:
+    """The objects of a list in a JSON file, one after the other.
+
+    The file never lies in memory as a whole: a few hundred megabytes of text
+    make gigabytes of Python objects.
+
+    Args:
+        path (str | Path): The file: an object, with the list in it.
+        key (str): Name of the list.
+
+    Yields:
+        Any: Entry after entry.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If there is no such list, or it breaks off.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f'{path} does not exist')
+    decoder = json.JSONDecoder()
+    start = re.compile(rf'"{key}"\s*:\s*\[')
+    gap = re.compile(r'[\s,]*')
+    with open(path, encoding='utf-8') as file:
+        text = file.read(_CHUNK)
+        found = start.search(text)
+        if found is None:
+            raise ValueError(f"{path} has no list '{key}' at its beginning")
+        position, number = found.end(), 0
+        while True:
+            position = gap.match(text, position).end()
+            if text[position:position + 1] == ']':
+                return
+            try:
+                entry, position = decoder.raw_decode(text, position)
+            except json.JSONDecodeError as error:
+                more = file.read(max(_CHUNK, len(text)))
+                if not more:
+                    raise ValueError(f"{path}: '{key}' breaks off in entry "
+                                     f'{number}: {error.msg}') from None
+                text, position = text[position:] + more, 0
+                continue
+            yield entry
+            number += 1
+
+
+@DATASETS.register_module()
+class EFTDataset(PersonDataset):
+    """People of a file of EFT, such as ``COCO2014-All-ver01.json``.
+
+    The file has ``data``, a list of ``parm_pose`` (24, 3, 3) rotation
+    matrices, ``parm_shape`` (10), ``bbox_center``, ``bbox_scale`` (1.2 times
+    the person, in units of 200 pixels), ``gt_keypoint_2d`` (49, 3), the first
+    25 OpenPose's and the last 24 the annotated J24, which are read;
+    ``imageName`` and, for COCO, ``annotId``. Fits are pseudo ground truth;
+    there are no 3D joints. ``parm_cam``, of the crop, is not read. Fits of
+    SMPL-X are left out.
+
+    Args:
+        ann_file (str): The file.
+        **kwargs: See :class:`PersonDataset`; ``data_prefix['img']`` is the
+            folder of the pictures.
+
+    Raises:
+        ValueError: If the file has not what was expected; says where.
+    """
+
+    def load_people(self) -> PersonTable:
+        """Read the file."""
+        rows: Dict[str, List] = {key: [] for key in _SHAPES}
+        names, ids, other_bodies = [], [], 0
+        for number, entry in enumerate(
+                iterate_json_list(self.ann_file, 'data')):
+            where = f"{self.ann_file}: 'data'[{number}]"
+            if not isinstance(entry, Mapping):
+                raise ValueError(f'{where} must be a dictionary, got '
+                                 f'{type(entry).__name__}')
+            if str(entry.get('smpltype', 'smpl')).lower() != 'smpl':
+                other_bodies += 1
+                continue
+            for key, shape in _SHAPES.items():
+                rows[key].append(_array(entry, key, shape, where))
+            if 'imageName' not in entry:
+                raise ValueError(f"{where} has no 'imageName'")
+            names.append(names_of(entry['imageName'])[0])
+            # Data sets without such numbers have 0 in its place.
+            ids.append(int(entry.get('annotId') or -1))
+        if not names:
+            raise ValueError(f"{self.ann_file}: 'data' has nobody fitted with "
+                             f'SMPL; {other_bodies} with another body')
+        arrays = {key: np.stack(values) for key, values in rows.items()}
+        table = self._table(arrays, names, ids)
+        report = {'fitted with another body': other_bodies}
+        return table.replace(drop_report=report) if other_bodies else table
+
+    def _table(self, arrays: Dict[str, np.ndarray], names: List[str],
+               ids: List[int]) -> PersonTable:
+        image_names, image = NameList.unique(names)
+        points = check_points(
+            arrays['gt_keypoint_2d'][:, 25:],
+            f"{self.ann_file}: 'gt_keypoint_2d'",
+            len(names),
+            24,
+            3,
+            clip=True)
+        matrices = torch.from_numpy(arrays['parm_pose'])
+        turned = matrices @ matrices.transpose(-1, -2) - torch.eye(3)
+        broken = ~(turned.abs().amax((1, 2, 3)) < _ROTATION_TOLERANCE)
+        if broken.any():
+            raise ValueError(
+                f"{self.ann_file}: 'parm_pose' holds no rotations in "
+                f'{int(broken.sum())} of {len(names)} entries, the first '
+                f'{broken.nonzero().flatten()[:5].tolist()}')
+        poses = matrix_to_axis_angle(matrices).numpy()
+        return PersonTable(
+            image=image,
+            image_names=image_names,
+            bbox=box_from_center(arrays['bbox_center'], arrays['bbox_scale'],
+                                 self.ann_file),
+            keypoints=gather_points([('j24', points)], 'coco17'),
+            joints_2d=gather_points([('j24', points)], 'j14'),
+            global_orient=poses[:, 0],
+            body_pose=poses[:, 1:],
+            betas=arrays['parm_shape'],
+            annotation_id=np.array(ids),
+            source=self.ann_file)
+
+
+def _array(entry: Mapping, key: str, shape: tuple, where: str) -> np.ndarray:
+    if key not in entry:
+        raise ValueError(f"{where} has no '{key}', only {sorted(entry)}")
+    try:
+        array = np.array(entry[key], np.float32)
+        if array.size != int(np.prod(shape)):
+            raise ValueError
+    except (TypeError, ValueError):
+        raise ValueError(f"{where}['{key}'] must be numbers {shape}, got "
+                         f'{_shape_of(entry[key])}') from None
+    return array.reshape(shape)
+
+
+def _shape_of(value: Any) -> str:
+    try:
+        return str(np.shape(value))
+    except ValueError:
+        return 'a list of unequal lists'
