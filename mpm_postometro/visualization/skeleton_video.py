@@ -79,13 +79,13 @@ def _draw_bones(canvas: np.ndarray, bones: _Bones, skeleton: Skeleton,
                 hidden: np.ndarray, shown: np.ndarray) -> None:
     """Far bones first; each with an edge, so that crossings are clear."""
     colors = _colors(skeleton)
+    fades = np.where(hidden, _FADED, bones.fade)
     links = [x for x in skeleton.links if shown[list(x)].all()]
     links.sort(key=lambda link: -bones.depth[list(link)].sum())
     for parent, child in links:
         side = child if colors[child] != _MIDDLE else parent
-        fade = bones.fade[[parent, child]].mean()
-        if hidden[parent] or hidden[child]:
-            fade = max(fade, _FADED)
+        # A bone is as pale as its paler end.
+        fade = fades[[parent, child]].max()
         ends = bones.xy[parent], bones.xy[child]
         width = bones.width[[parent, child]].mean()
         _line(canvas, *ends, _PAPER, width * 1.7)
@@ -93,7 +93,7 @@ def _draw_bones(canvas: np.ndarray, bones: _Bones, skeleton: Skeleton,
     for joint in np.argsort(-bones.depth, kind='stable'):
         if not shown[joint]:
             continue
-        color = _mix(colors[joint], _PAPER, bones.fade[joint])
+        color = _mix(colors[joint], _PAPER, fades[joint])
         radius = bones.width[joint] * .78
         _disc(canvas, bones.xy[joint], radius * 1.35, _PAPER)
         _disc(canvas, bones.xy[joint], radius, color)
@@ -167,8 +167,7 @@ class PosePanel2D:
         _draw_bones(
             canvas,
             _Bones(xy, np.zeros(joints), np.full(joints, size * .0115),
-                   np.where(self.hidden[index], _FADED, 0.)), self.skeleton,
-            self.hidden[index], shown)
+                   np.zeros(joints)), self.skeleton, self.hidden[index], shown)
         return canvas
 
 
@@ -261,7 +260,7 @@ class PosePanel3D:
         width = .028 * focal / depth * max(self._height, 1.) / 1.7
         self._draw_shadow(canvas, project, pose, floor, width, shown)
         far = (depth - distance) / self._metres
-        fade = np.where(self.hidden[index], _FADED, (far + .1).clip(0, .35))
+        fade = (far + .1).clip(0, .35)
         _draw_bones(canvas, _Bones(xy, depth, width, fade), self.skeleton,
                     self.hidden[index], shown)
         return canvas
