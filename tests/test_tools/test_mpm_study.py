@@ -35,6 +35,7 @@ def tool(modules, tmp_path, monkeypatch):
             clip_action=['walk'])
     monkeypatch.setenv('MPM_POSTOMETRO_MOCAP', str(tmp_path))
     monkeypatch.setattr(modules[0], 'HOLES', (5, ))
+    monkeypatch.setattr(modules[1], 'RIDGES', (1e-3, ))
     monkeypatch.setattr(modules[0], 'FRAME_RATIOS', (0.3, ))
     monkeypatch.setattr(modules[0], 'NUM_JOINTS', (0, 2))
     return modules[0]

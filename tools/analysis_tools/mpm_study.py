@@ -46,7 +46,7 @@ COMPLETION = 'mpm/mpm_completion_small_cmu-27f.py'
 BATCH_SIZE = 32
 RATES = {
     LIFT: 1e-3,
-    FINETUNE: 1e-3,
+    FINETUNE: 3e-3,
     PRETRAIN: 2e-3,
     TCN: 1.5e-3,
     OCCLUDED: 1e-3,
@@ -121,7 +121,8 @@ def pretraining(args, seed: int) -> Run:
 
 
 def plan_comparison(args) -> List[Run]:
-    """The same networks from both kinds of 2D."""
+    """The same networks from both kinds of 2D; the long trainings with the
+    first seed only."""
     both = args.pretrain_epochs + args.epochs
     rows = (('tcn', TCN, args.epochs), ('scratch', LIFT, args.epochs),
             ('finetuned', FINETUNE, args.epochs), ('longer', LIFT, both))
@@ -131,6 +132,8 @@ def plan_comparison(args) -> List[Run]:
         runs.append(first)
         for kind in KINDS:
             for row, config, epochs in rows:
+                if row == 'longer' and seed != args.seeds[0]:
+                    continue
                 needs = {START: first.name} if row == 'finetuned' else {}
                 runs.append(
                     make_run(
@@ -177,6 +180,7 @@ def plan_masking(args) -> List[Run]:
                     epochs,
                     seed,
                     labels=dict(row='finetuned', ratio=ratio, joints=joints),
+                    options={'optim_wrapper.optimizer.lr': RATES[LIFT]},
                     needs={START: first.name})
             ]
     return runs
