@@ -11,7 +11,9 @@ test_cfg = dict()
 optim_wrapper = dict(
     type='OptimWrapper', optimizer=dict(type='Adam', lr=1e-4, amsgrad=True))
 param_scheduler = [dict(type='ExponentialLR', gamma=0.97, by_epoch=True)]
-# Each epoch draws other masks and flips, a resumed one those it would have.
+# Each epoch draws other clips, masks and dropout, a resumed one those it would
+# have drawn.
+randomness = dict(seed=0)
 custom_hooks = [dict(type='SyncBuffersHook'), dict(type='DatasetEpochHook')]
 auto_scale_lr = dict(base_batch_size=1024)
 

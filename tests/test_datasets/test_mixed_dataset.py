@@ -94,7 +94,10 @@ def test_a_function_of_seed_epoch_and_index():
     assert list(again) == one != list(other)
     DatasetEpochHook().before_train_epoch(
         SimpleNamespace(
-            train_dataloader=SimpleNamespace(dataset=first), epoch=1))
+            train_dataloader=SimpleNamespace(dataset=first),
+            epoch=1,
+            seed=0,
+            rank=0))
     assert list(first) != one
     assert [again[i] for i in range(len(again))
             ][::-1] == [again[-1 - i] for i in range(len(again))]

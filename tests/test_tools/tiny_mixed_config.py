@@ -4,6 +4,12 @@
 _base_ = ['tiny_pretrain_config.py']
 
 custom_hooks = [*_base_.custom_hooks, dict(type='FreezeBatchNorm')]
+model = dict(
+    backbone=dict(dropout=0., frame_dropout=0.),
+    heads={
+        '2d': dict(dropout=0.),
+        '3d': dict(dropout=0.)
+    })
 train_dataloader = dict(
     sampler=dict(shuffle=False), dataset=dict(type='HalfIn3D'))
 # Not Adam: it blows rounding up where a gradient is nought.

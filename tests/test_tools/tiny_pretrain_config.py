@@ -1,7 +1,6 @@
 # Copyright (c) The mpm_postometro authors. All rights reserved.
-# Masked pre-training on a few clips, for the runners' tests: masks and flips
-# of each epoch, shuffled clips, Adam and BatchNorm as in every config; no
-# dropout, whose random numbers a resumed training does not have again.
+# Masked pre-training on a few clips, for the runners' tests: masks, flips and
+# dropout of each epoch, shuffled clips, Adam and BatchNorm as in every config.
 _base_ = ['../../configs/mpm/mpm_pretrain_small_cmu-27f.py']
 custom_imports = dict(
     imports=['mpm_postometro', 'tiny_training', 'tiny_sequences'],
@@ -16,9 +15,14 @@ custom_hooks = [
     dict(type='InterruptOnce')
 ]
 
-tiny = dict(channels=16, feedforward_channels=32)
+tiny = dict(channels=16, feedforward_channels=32, dropout=0.1)
 model = dict(
-    backbone=dict(**tiny, hidden_channels=32, num_layers=1, num_frames=9),
+    backbone=dict(
+        **tiny,
+        hidden_channels=32,
+        num_layers=1,
+        num_frames=9,
+        frame_dropout=0.1),
     heads={
         '2d': tiny,
         '3d': tiny

@@ -186,7 +186,8 @@ def loaded(dataset, num_workers, epochs=(0, ), order=None):
     hook, found = DatasetEpochHook(), {}
     for epoch in epochs:
         hook.before_train_epoch(
-            SimpleNamespace(train_dataloader=loader, epoch=epoch))
+            SimpleNamespace(
+                train_dataloader=loader, epoch=epoch, seed=0, rank=0))
         for batch in loader:
             for i, sample in enumerate(batch['data_samples']):
                 key = (epoch, sample.dataset_name, sample.id)
