@@ -234,6 +234,8 @@ class PersonTable:
         Returns:
             PersonTable: Shares the lists of names.
         """
+        if which.dtype == bool and which.all():
+            return self  # not twice the memory
         columns = {
             name: getattr(self, name)[which]
             for name in _COLUMNS if getattr(self, name) is not None
