@@ -114,6 +114,12 @@ def test_interrupted_run_goes_on(tool, tmp_path, trained, monkeypatch):
     record = importlib.import_module('study')._Record
     train_step = record.after_train_iter
 
+    epochs = []
+
+    def watch(self, runner, *args, **kwargs):
+        train_step(self, runner, *args, **kwargs)
+        epochs.append(runner.epoch)
+
     def stop(self, runner, *args, **kwargs):
         train_step(self, runner, *args, **kwargs)
         if runner.epoch == 1:
@@ -123,7 +129,9 @@ def test_interrupted_run_goes_on(tool, tmp_path, trained, monkeypatch):
         patch.setattr(record, 'after_train_iter', stop)
         with pytest.raises(KeyboardInterrupt):
             weights(str(tmp_path / 'parts'))
+    monkeypatch.setattr(record, 'after_train_iter', watch)
     result, found = weights(str(tmp_path / 'parts'))
+    assert set(epochs) == {1}
     assert trained == 3 * [run.name]
     assert result['steps'] == whole['steps']
     assert len(result['history']) == 1
@@ -278,6 +286,7 @@ def test_hole_is_interpolated(modules, batch, joints):
     inputs['keypoints_3d'][:, 2:5, 11:14] = 99  # must not be read
     if not joints:
         inputs['keypoints_3d'][:, 2:5] = 99
+    inputs['keypoints_3d'][:, [0, -1]] = 99  # nearer frames are there
     torch.testing.assert_close(methods.interpolated(batch), truth)
 
 

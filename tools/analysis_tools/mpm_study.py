@@ -71,6 +71,7 @@ COMPARED = dict(
     scratch='MPM from scratch',
     finetuned='MPM pre-trained, fine-tuned',
     longer='MPM from scratch, both budgets')
+INTERPOLATION = 'linear interpolation in time'
 STARTS = dict(finetuned='pre-trained', scratch='from scratch')
 
 
@@ -532,7 +533,7 @@ def report_completion(args, study: Study, results: List[dict],
             for title, run in nets.items()
             if joints or title == 'MPM pre-trained, as it is'
         }
-        chosen['linear interpolation in time'] = [
+        chosen[INTERPOLATION] = [
             test(f'interpolated_{tag}_{frames}', data, lambda: interpolated,
                  '3d', **kwargs) for frames, kwargs in settings
         ]
@@ -552,11 +553,13 @@ def report_completion(args, study: Study, results: List[dict],
     axes[0].set(
         title='a limb missing in all frames',
         ylabel='MPJPE of hidden joints (mm)')
+    known = [*methods, INTERPOLATION]
     for axis, (what, chosen) in zip(axes[1:], holes.items()):
         for title, found in chosen.items():
             axis.plot(
                 HOLES, [x['mpjpe_hidden'] for x in found],
                 marker='o',
+                color=f'C{known.index(title)}',
                 label=title)
         axis.set(
             title=f'{what} missing for a while', xlabel='frames', xticks=HOLES)
