@@ -9,7 +9,8 @@ import torch
 TOOL = osp.join(
     osp.dirname(__file__), '../../tools/analysis_tools/benchmark_mpm.py')
 SMALL = ('--batch-sizes 1 3 --frames 9 --joints 6 --channels 8 --layers 1 '
-         '--rounds 1 --threads 1 --device cpu').split()
+         '--rounds 1 --threads 1 --device cpu --workers 0 1 '
+         '--loaded-clips 20').split()
 
 
 @pytest.fixture
@@ -26,12 +27,17 @@ def test_prints_every_task_and_method(tool, capsys, monkeypatch):
     monkeypatch.setitem(main.__globals__, 'printed_by', lambda *_, **__: 12.)
     main(SMALL)
     lines = capsys.readouterr().out.splitlines()
-    rows = [line.split('|') for line in lines if line.startswith('|')][2:]
+    rows = [line.split('|') for line in lines if line.startswith('|')]
+    rows, loaders = rows[2:-6], rows[-4:]
     found = [tuple(cell.strip() for cell in row[1:4]) for row in rows]
     assert found == [(task, size, method) for task in tool['TASKS']
                      for size in '13' for method in ('plain', 'ours')
                      if (task, size) != ('lifting training step', '1')]
     assert all(float(row[4]) > 0 and float(row[8]) > 0 for row in rows)
+    assert [(row[1].strip(), int(row[2])) for row in loaders] == [
+        (name, workers) for name in tool['LOADERS'] for workers in (0, 1)
+    ]
+    assert all(float(row[3]) > 0 for row in loaders)
 
 
 def test_prints_peak_memory_alone(tool, capsys):

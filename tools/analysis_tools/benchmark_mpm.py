@@ -7,6 +7,9 @@ the channels in front, joints masked frame by frame, and hidden frames dropped
 behind the per-frame layers. Both share the weights; the run first checks that
 they agree. Shares are of the rate that the machine's own matrix product
 reaches, with the operations of the plain method, so that work saved counts.
+Then the loader of the configs, on motion capture of random walks seen by
+virtual cameras, in clips a second with and without workers: it should not be
+what the network waits for.
 
 python tools/analysis_tools/benchmark_mpm.py
 python tools/analysis_tools/benchmark_mpm.py --threads 1 --batch-sizes 8
@@ -15,15 +18,23 @@ import argparse
 import copy
 import json
 import math
+import os.path as osp
+import tempfile
+import time
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from benchmarking import added_memory, best_times, printed_by, product_rate
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
 from mmpose.registry import MODELS
 from mmpose.structures import PoseDataSample
 from torch.utils.flop_counter import FlopCounterMode
 
 import mpm_postometro  # noqa: F401  (mends imports)
+from mpm_postometro.apis.quickstart import find_configs
 from mpm_postometro.models.losses import sequence_mpjpe_loss
 
 STRIDES = {
@@ -37,6 +48,10 @@ TASKS = {
     'pre-training step': dict(pretraining=True, training=True),
     'lifting training step': dict(pretraining=False, training=True),
     'lifting': dict(pretraining=False, training=False),
+}
+LOADERS = {
+    'pre-training': 'mpm/mpm_pretrain_cmu-27f.py',
+    'lifting': 'mpm/mpm_lift_cmu-27f.py'
 }
 
 
@@ -57,6 +72,17 @@ def parse_args(argv=None):
         'published')
     parser.add_argument('--threads', type=int, default=torch.get_num_threads())
     parser.add_argument('--rounds', type=int, default=5)
+    parser.add_argument(
+        '--workers',
+        type=int,
+        nargs='+',
+        default=[0, 1, 2],
+        help='processes that load clips')
+    parser.add_argument(
+        '--loaded-clips',
+        type=int,
+        default=2048,
+        help='clips to time the loader by')
     parser.add_argument(
         '--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     parser.add_argument(
@@ -345,6 +371,52 @@ def peak_memory(args) -> float:
                         args.device)
 
 
+def write_walks(path: str, num_frames: int) -> None:
+    """Motion capture of somebody who walks at random."""
+    rng = np.random.default_rng(0)
+    root = rng.normal(0, .01, (num_frames, 1, 3)).cumsum(0)
+    np.savez(
+        path,
+        joints_3d=(root + rng.normal(0, .3, (1, 17, 3))).astype(np.float32),
+        clip_start=np.array([0]),
+        clip_length=np.array([num_frames]),
+        clip_name=np.array(['walk']),
+        clip_subject=np.array(['1']),
+        clip_action=np.array(['walk']))
+
+
+def loader_rate(args, config: str, path: str, workers: int) -> float:
+    """Clips a second of the training loader of a config."""
+    cfg = Config.fromfile(osp.join(find_configs(), config)).train_dataloader
+    cfg.update(num_workers=workers, persistent_workers=workers > 0)
+    cfg.batch_size = max(args.batch_sizes)
+    cfg.pin_memory = args.device.startswith('cuda')
+    cfg.dataset.update(ann_file=path, seq_len=args.frames)
+    loader = Runner.build_dataloader(cfg, seed=0)
+    batches = iter(loader)
+    next(batches)  # workers have started
+    start, count = time.perf_counter(), 0
+    while count < args.loaded_clips:
+        count += len(next(batches)['data_samples'])
+    rate = count / (time.perf_counter() - start)
+    del batches
+    return rate
+
+
+def print_loaders(args) -> None:
+    init_default_scope('mmpose')
+    print(f'\nloader, batches of {max(args.batch_sizes)} clips of '
+          f'{args.frames} frames\n| clips for | workers | clips/s |\n'
+          '|---|---|---|')
+    with tempfile.TemporaryDirectory() as folder:
+        path = osp.join(folder, 'walks.npz')
+        write_walks(path, args.loaded_clips + 10 * max(args.batch_sizes))
+        for name, config in LOADERS.items():
+            for workers in args.workers:
+                rate = loader_rate(args, config, path, workers)
+                print(f'| {name} | {workers} | {rate:.0f} |', flush=True)
+
+
 def main(argv=None):
     args = parse_args(argv)
     torch.set_num_threads(args.threads)
@@ -399,6 +471,7 @@ def main(argv=None):
         memory = '' if memory is None else f'{memory:.0f}'
         print(f'| {task} | {size} | {name} | {ms:.1f} | {clips:.1f} | '
               f'{gflop:.1f} | {share:.0%} | {ratio:.2f} | {memory} |')
+    print_loaders(args)
 
 
 if __name__ == '__main__':
