@@ -5,6 +5,7 @@ from .eft_dataset import EFTDataset
 from .h36m_annotation_dataset import H36MAnnotationDataset
 from .h36m_sequence_dataset import H36MSequenceDataset
 from .human_data import HumanDataDataset
+from .metro_dataset import METRODataset
 from .mocap_keypoint_dataset import MocapKeypointDataset
 from .mocap_sequence_dataset import MocapSequenceDataset
 from .mpi_inf_3dhp_dataset import MPIINF3DHPSequenceDataset
@@ -13,6 +14,8 @@ from .person_table import PersonTable
 from .pose_sequence_dataset import PoseSequenceDataset
 from .spin_dataset import SPINDataset
 from .synthetic_dataset import SyntheticBodyDataset
+from .threedoh_dataset import ThreeDOHDataset
+from .threedpw_dataset import ThreeDPWDataset
 
 __all__ = [
     'AMASSPoseDataset',
@@ -21,6 +24,7 @@ __all__ = [
     'H36MAnnotationDataset',
     'H36MSequenceDataset',
     'HumanDataDataset',
+    'METRODataset',
     'MPIINF3DHPSequenceDataset',
     'MergedPersonDataset',
     'MocapKeypointDataset',
@@ -30,4 +34,6 @@ __all__ = [
     'PoseSequenceDataset',
     'SPINDataset',
     'SyntheticBodyDataset',
+    'ThreeDOHDataset',
+    'ThreeDPWDataset',
 ]

@@ -85,7 +85,7 @@ def test_index_of_a_folder_that_cannot_be_written(path, monkeypatch):
 
 
 def _read_all(file, seed):
-    order = np.random.RandomState(seed).permutation(COUNT).tolist() * 20
+    order = np.random.RandomState(seed).permutation(COUNT).tolist() * 5
     return os.getpid(), _same(_colours(file, order), order)
 
 
@@ -99,7 +99,7 @@ def _run(context, file, workers):
 def test_forked_workers_do_not_share_a_position(path):
     file = TSVFile(path)
     file.image(3)  # the parent's file is open when it forks
-    results = _run(multiprocessing.get_context('fork'), file, 6)
+    results = _run(multiprocessing.get_context('fork'), file, 3)
     assert all(good for _, good in results)
     assert _read_all(file, 0)[1]
 
@@ -114,16 +114,16 @@ def _read_inherited(seed):
 def test_forked_workers_that_inherit_an_open_file(path):
     global _forked
     _forked = TSVFile(path)
-    with multiprocessing.get_context('fork').Pool(6) as pool:
-        result = pool.map_async(_read_inherited, range(12))
+    with multiprocessing.get_context('fork').Pool(3) as pool:
+        result = pool.map_async(_read_inherited, range(6))
         assert _read_all(_forked, 99)[1]  # at the same time
         assert all(result.get())
 
 
 def test_threads(path):
     file = TSVFile(path)
-    with ThreadPoolExecutor(6) as pool:
-        results = list(pool.map(lambda seed: _read_all(file, seed), range(12)))
+    with ThreadPoolExecutor(3) as pool:
+        results = list(pool.map(lambda seed: _read_all(file, seed), range(6)))
     assert all(good for _, good in results)
 
 

@@ -1,0 +1,172 @@
+# Copyright (c) The mpm_postometro authors. All rights reserved.
+"""Labels of SMPL bodies brought before the camera."""
+from typing import Dict, Mapping, NamedTuple, Tuple
+
+import numpy as np
+import torch
+
+from mpm_postometro.bodies import BodyModel, load_body
+from mpm_postometro.bodies.cameras import perspective_project
+from mpm_postometro.bodies.rotations import (axis_angle_to_matrix,
+                                             matrix_to_axis_angle)
+from .person_table import GENDERS
+
+__all__ = [
+    'LabelBodies', 'PosedBodies', 'boxes_about', 'project', 'turn_to_camera'
+]
+
+_BATCH = 64
+
+
+def project(points: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
+    """Pixels of points before a camera.
+
+    Args:
+        points (np.ndarray): (N, K, 3), metres or any unit.
+        intrinsics (np.ndarray): (N, 3, 3).
+
+    Returns:
+        np.ndarray: (N, K, 2), float32; anything but finite behind it.
+    """
+    pixels = perspective_project(
+        torch.from_numpy(points.astype(np.float64)),
+        torch.from_numpy(intrinsics.astype(np.float64)))
+    return pixels.numpy().astype(np.float32)
+
+
+def turn_to_camera(global_orient: np.ndarray, transl: np.ndarray,
+                   rest_root: np.ndarray, rotation: np.ndarray,
+                   translation: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+    """SMPL parameters in the world as SMPL parameters before a camera.
+
+    SMPL turns a body about its root joint, not about the origin: turning the
+    orientation leaves the root where it rests, and ``transl`` has to make up
+    for that.
+
+    Args:
+        global_orient (np.ndarray): (N, 3), axis-angle.
+        transl (np.ndarray): (N, 3), metres.
+        rest_root (np.ndarray): (N, 3), where the root joint rests for each
+            one's betas, metres.
+        rotation (np.ndarray): (N, 3, 3), world to camera.
+        translation (np.ndarray): (N, 3), metres.
+
+    Returns:
+        tuple[np.ndarray, np.ndarray]: The same two, (N, 3), float32.
+    """
+    turn = torch.from_numpy(rotation.astype(np.float64))
+    orient = torch.from_numpy(global_orient.astype(np.float64))
+    orient = matrix_to_axis_angle(turn @ axis_angle_to_matrix(orient))
+    root = (rest_root + transl).astype(np.float64)
+    root = np.einsum('nij,nj->ni', rotation, root) + translation
+    return (orient.numpy().astype(np.float32),
+            (root - rest_root).astype(np.float32))
+
+
+def boxes_about(points: np.ndarray,
+                intrinsics: np.ndarray,
+                margin: float = 0.) -> np.ndarray:
+    """Boxes about what is seen of points.
+
+    Args:
+        points (np.ndarray): (N, K, 3), the camera's frame.
+        intrinsics (np.ndarray): (N, 3, 3).
+        margin (float): How much to add on each side, of the longer one.
+
+    Returns:
+        np.ndarray: (N, 4) xyxy, pixels; NaN where a point lies behind the
+        camera.
+    """
+    pixels = project(points, intrinsics)
+    low, high = pixels.min(1), pixels.max(1)
+    margin = margin * (high - low).max(1, keepdims=True)
+    boxes = np.concatenate([low - margin, high + margin], 1)
+    return np.where((points[..., 2] > 0).all(1)[:, None], boxes, np.nan)
+
+
+class PosedBodies(NamedTuple):
+    """What meshes say about N people.
+
+    Attributes:
+        joints (np.ndarray): (N, 14, 3), J14, metres.
+        bbox (np.ndarray): (N, 4) xyxy, pixels, about the whole mesh; NaN for
+            a body that reaches behind the camera.
+    """
+
+    joints: np.ndarray
+    bbox: np.ndarray
+
+
+class LabelBodies:
+    """The SMPL models that labels belong to, one for each gender.
+
+    Args:
+        arguments (Mapping): Of :func:`mpm_postometro.bodies.load_body`, but
+            for ``gender``; ``path`` is the folder of SMPL's files.
+    """
+
+    def __init__(self, arguments: Mapping) -> None:
+        self._arguments = dict(arguments)
+        self._bodies: Dict[int, BodyModel] = {}
+
+    def _body(self, gender: int) -> BodyModel:
+        if gender not in self._bodies:
+            self._bodies[gender] = load_body(
+                **{
+                    **self._arguments, 'gender': GENDERS[gender]
+                })
+        return self._bodies[gender]
+
+    @torch.no_grad()
+    def rest_roots(self, betas: np.ndarray, gender: np.ndarray) -> np.ndarray:
+        """Where root joints rest.
+
+        Args:
+            betas (np.ndarray): (N, S).
+            gender (np.ndarray): (N, ) ints, rows of ``GENDERS``.
+
+        Returns:
+            np.ndarray: (N, 3), metres.
+        """
+        roots = np.zeros((len(betas), 3), np.float32)
+        for number in np.unique(gender):
+            mine = gender == number
+            # Linear in the betas: a few bodies tell them all.
+            basis = torch.eye(betas.shape[1] + 1, betas.shape[1])
+            still = torch.zeros(len(basis), 24, 3)
+            body = self._body(int(number))
+            found = body(basis, still[:, 1:], still[:, 0]).joints[:, 0].numpy()
+            roots[mine] = found[-1] + betas[mine] @ (found[:-1] - found[-1])
+        return roots
+
+    @torch.no_grad()
+    def pose(self, betas: np.ndarray, body_pose: np.ndarray,
+             global_orient: np.ndarray, transl: np.ndarray, gender: np.ndarray,
+             intrinsics: np.ndarray) -> PosedBodies:
+        """Joints and boxes of people before the camera.
+
+        Args:
+            betas, body_pose, global_orient, transl (np.ndarray): (N, S), (N,
+                23, 3), (N, 3), (N, 3).
+            gender (np.ndarray): (N, ) ints, rows of ``GENDERS``.
+            intrinsics (np.ndarray): (N, 3, 3).
+
+        Returns:
+            PosedBodies: See there.
+        """
+        count = len(betas)
+        joints = np.zeros((count, 14, 3), np.float32)
+        bbox = np.zeros((count, 4), np.float32)
+        batches = [(number, rows[i:i + _BATCH]) for number in np.unique(gender)
+                   for rows in [np.flatnonzero(gender == number)]
+                   for i in range(0, len(rows), _BATCH)]
+        for number, rows in batches:
+            values = [
+                torch.from_numpy(np.ascontiguousarray(x[rows]))
+                for x in (betas, body_pose, global_orient, transl)
+            ]
+            body = self._body(int(number))
+            vertices = body(*values).vertices
+            joints[rows] = body.regress_joints(vertices, 'j14').numpy()
+            bbox[rows] = boxes_about(vertices.numpy(), intrinsics[rows])
+        return PosedBodies(joints, bbox)

@@ -1,0 +1,170 @@
+# Copyright (c) The mpm_postometro authors. All rights reserved.
+"""3DOH50K from the annotation files of its authors."""
+import json
+from pathlib import Path
+from typing import Dict, Mapping, Optional
+
+import numpy as np
+from mmpose.registry import DATASETS
+
+from .npz_tree import take
+from .person_dataset import PersonDataset
+from .person_table import NameList, PersonTable, check_column, gather_points
+from .smpl_labels import LabelBodies, project, turn_to_camera
+
+__all__ = ['ThreeDOHDataset']
+
+_SHAPES = dict(
+    extri=(4, 4),
+    intri=(3, 3),
+    bbox=(2, 2),
+    pose=(72, ),
+    betas=(10, ),
+    scale=(),
+    smpl_joints_2d=(24, 2),
+    smpl_joints_3d=(24, 3),
+    lsp_joints_2d=(14, 2),
+    lsp_joints_3d=(14, 3))
+# Labels whose joints do not meet their own projection are in another frame.
+_MAX_PIXELS = 5.
+
+
+@DATASETS.register_module()
+class ThreeDOHDataset(PersonDataset):
+    """People of 3DOH's ``trainset/annots.json`` or ``testset/annots.json``.
+
+    The file has for each person ``img_path``, ``bbox`` (two corners),
+    ``intri``, ``extri``, SMPL's ``pose`` and ``betas``, a ``scale`` that the
+    mesh is multiplied by to come to the units of the calibration, and joints
+    before the camera in these units, ``lsp_joints_3d`` (14, 3) and
+    ``smpl_joints_3d`` (24, 3), with their pixels. Divided by ``scale``, joints
+    are metres; the orientation is turned from the world before the camera.
+    People whose 3D joints do not project on their 2D joints are left out:
+    what was said here of their labels does not hold.
+
+    ``joints_3d`` are those of the mesh where ``body`` is given, as PARE
+    evaluates them, and ``joints_2d`` their projection; else they are the
+    file's, which know LSP's crown but not J14's head. ``transl`` needs the
+    body too, since SMPL's root joint is not its origin.
+
+    Args:
+        ann_file (str): The file.
+        body (dict, optional): Arguments of ``load_body``; ``dict()`` is the
+            built-in body, which the labels do not belong to.
+        **kwargs: See :class:`PersonDataset`; ``data_prefix['img']`` is the
+            folder that the names of the pictures begin in.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file has not what was expected; says where.
+    """
+
+    def __init__(self,
+                 ann_file: str,
+                 body: Optional[dict] = None,
+                 **kwargs) -> None:
+        self._bodies = None if body is None else LabelBodies(body)
+        super().__init__(ann_file=ann_file, **kwargs)
+
+    def load_people(self) -> PersonTable:
+        """Read the file."""
+        people = self._read()
+        values = {
+            key: np.zeros((len(people), *shape), np.float32)
+            for key, shape in _SHAPES.items()
+        }
+        names = []
+        for i, (key, person) in enumerate(people.items()):
+            where = f"{self.ann_file}: '{key}'"
+            names.append(str(take(person, 'img_path', where)))
+            for name, shape in _SHAPES.items():
+                values[name][i] = _numbers(
+                    take(person, name, where), f"{where}: '{name}'", shape)
+            if values['scale'][i] <= 0:
+                raise ValueError(f"{where}: 'scale' must be positive, got "
+                                 f"{values['scale'][i]}")
+        good = self._project_right(values)
+        distinct, image = NameList.unique(
+            [name.replace('\\', '/') for name in names])
+        reason = '3D joints do not project on the 2D joints'
+        return PersonTable(
+            image=image[good],
+            image_names=distinct,
+            drop_report={reason: int((~good).sum())} if not good.all() else {},
+            source=self.ann_file,
+            **self._columns({
+                key: x[good]
+                for key, x in values.items()
+            }))
+
+    def _read(self) -> Mapping:
+        path = Path(self.ann_file)
+        if not path.is_file():
+            raise FileNotFoundError(f'{path} does not exist')
+        try:
+            people = json.loads(path.read_bytes())
+        except ValueError as error:
+            raise ValueError(f'{path} is no JSON file: {error}') from None
+        if not isinstance(people, Mapping) or not people:
+            raise ValueError(f'{path} must be a dictionary of people, got '
+                             f'{type(people).__name__} of {len(people)}')
+        return people
+
+    @staticmethod
+    def _project_right(values: Mapping[str, np.ndarray]) -> np.ndarray:
+        points, pixels = (
+            np.concatenate(
+                [values[f'{s}_joints_{d}'] for s in ('lsp', 'smpl')], 1)
+            for d in ('3d', '2d'))
+        away = project(points, values['intri']) - pixels
+        return np.median(np.linalg.norm(away, axis=-1), 1) <= _MAX_PIXELS
+
+    def _columns(self, values: Dict[str, np.ndarray]) -> Dict:
+        count, scale = len(values['scale']), values['scale'][:, None]
+        gender = np.zeros(count, np.int8)
+        pose, betas = values['pose'].reshape(count, 24, 3), values['betas']
+        extrinsics, intrinsics = values['extri'], values['intri']
+        points = _as_j24(values['lsp_joints_2d'])
+        joints = _as_j24(values['lsp_joints_3d'] / scale[..., None])
+        columns = dict(
+            bbox=np.concatenate([values['bbox'].min(1), values['bbox'].max(1)],
+                                1),
+            keypoints=gather_points([('j24', points)], 'coco17'),
+            joints_2d=gather_points([('j24', points)], 'j14'),
+            joints_3d=gather_points([('j24', joints)], 'j14'),
+            body_pose=pose[:, 1:],
+            betas=betas,
+            intrinsics=intrinsics,
+            gender=gender)
+        still = np.zeros((count, 3), np.float32)
+        columns['global_orient'], _ = turn_to_camera(pose[:, 0], still, still,
+                                                     extrinsics[:, :3, :3],
+                                                     still)
+        if self._bodies is not None:
+            root = values['smpl_joints_3d'][:, 0] / scale
+            columns['transl'] = root - self._bodies.rest_roots(betas, gender)
+            posed = self._bodies.pose(*(columns[key]
+                                        for key in ('betas', 'body_pose',
+                                                    'global_orient', 'transl',
+                                                    'gender', 'intrinsics')))
+            certain = np.ones((count, 14, 1), np.float32)
+            pixels = project(posed.joints, intrinsics)
+            columns['joints_3d'] = np.concatenate([posed.joints, certain], -1)
+            columns['joints_2d'] = np.concatenate([pixels, certain], -1)
+        return columns
+
+
+def _numbers(value, where: str, shape: tuple) -> np.ndarray:
+    """Numbers of a shape; leading dimensions of 1 are taken off."""
+    array = np.asarray(value)
+    while array.ndim > len(shape) and array.shape[0] == 1:
+        array = array[0]
+    return check_column(array[None], where, 1, shape)[0]
+
+
+def _as_j24(points: np.ndarray) -> np.ndarray:
+    """LSP's 14 joints as the first of J24, with weights; the rest unknown."""
+    count, _, dims = points.shape
+    j24 = np.zeros((count, 24, dims + 1), np.float32)
+    j24[:, :14, :dims], j24[:, :14, dims] = points, 1
+    return j24
