@@ -9,7 +9,8 @@ from mmpose.registry import DATASETS
 
 from .npz_tree import take
 from .person_dataset import PersonDataset
-from .person_table import NameList, PersonTable, check_column, gather_points
+from .person_table import (NameList, PersonTable, check_column, check_points,
+                           gather_points)
 from .smpl_labels import LabelBodies, project, turn_to_camera
 
 __all__ = ['ThreeDOHDataset']
@@ -20,7 +21,8 @@ _SHAPES = dict(
     bbox=(2, 2),
     pose=(72, ),
     betas=(10, ),
-    scale=(),
+    scale=())
+_JOINTS = dict(
     smpl_joints_2d=(24, 2),
     smpl_joints_3d=(24, 3),
     lsp_joints_2d=(14, 2),
@@ -37,7 +39,8 @@ class ThreeDOHDataset(PersonDataset):
     ``intri``, ``extri``, SMPL's ``pose`` and ``betas``, a ``scale`` that the
     mesh is multiplied by to come to the units of the calibration, and joints
     before the camera in these units, ``lsp_joints_3d`` (14, 3) and
-    ``smpl_joints_3d`` (24, 3), with their pixels. Divided by ``scale``, joints
+    ``smpl_joints_3d`` (24, 3), with their pixels; one number more of a joint
+    is taken for its weight. Divided by ``scale``, joints
     are metres; the orientation is turned from the world before the camera.
     People whose 3D joints do not project on their 2D joints are left out:
     what was said here of their labels does not hold.
@@ -73,12 +76,17 @@ class ThreeDOHDataset(PersonDataset):
             key: np.zeros((len(people), *shape), np.float32)
             for key, shape in _SHAPES.items()
         }
+        for key, (joints, dims) in _JOINTS.items():
+            values[key] = np.zeros((len(people), joints, dims + 1), np.float32)
         names = []
         for i, (key, person) in enumerate(people.items()):
             where = f"{self.ann_file}: '{key}'"
             names.append(str(take(person, 'img_path', where)))
             for name, shape in _SHAPES.items():
                 values[name][i] = _numbers(
+                    take(person, name, where), f"{where}: '{name}'", shape)
+            for name, shape in _JOINTS.items():
+                values[name][i] = _joints(
                     take(person, name, where), f"{where}: '{name}'", shape)
             if values['scale'][i] <= 0:
                 raise ValueError(f"{where}: 'scale' must be positive, got "
@@ -116,8 +124,12 @@ class ThreeDOHDataset(PersonDataset):
             np.concatenate(
                 [values[f'{s}_joints_{d}'] for s in ('lsp', 'smpl')], 1)
             for d in ('3d', '2d'))
-        away = project(points, values['intri']) - pixels
-        return np.median(np.linalg.norm(away, axis=-1), 1) <= _MAX_PIXELS
+        away = project(points[..., :3], values['intri']) - pixels[..., :2]
+        away = np.linalg.norm(away, axis=-1)
+        away[(points[..., 3] == 0) | (pixels[..., 2] == 0)] = np.nan
+        known = np.isfinite(away).any(1)
+        away[~known] = np.inf
+        return np.nanmedian(away, 1) <= _MAX_PIXELS
 
     def _columns(self, values: Dict[str, np.ndarray]) -> Dict:
         count, scale = len(values['scale']), values['scale'][:, None]
@@ -125,7 +137,8 @@ class ThreeDOHDataset(PersonDataset):
         pose, betas = values['pose'].reshape(count, 24, 3), values['betas']
         extrinsics, intrinsics = values['extri'], values['intri']
         points = _as_j24(values['lsp_joints_2d'])
-        joints = _as_j24(values['lsp_joints_3d'] / scale[..., None])
+        joints = _as_j24(values['lsp_joints_3d'])
+        joints[..., :3] /= scale[..., None]
         columns = dict(
             bbox=np.concatenate([values['bbox'].min(1), values['bbox'].max(1)],
                                 1),
@@ -141,7 +154,7 @@ class ThreeDOHDataset(PersonDataset):
                                                      extrinsics[:, :3, :3],
                                                      still)
         if self._bodies is not None:
-            root = values['smpl_joints_3d'][:, 0] / scale
+            root = values['smpl_joints_3d'][:, 0, :3] / scale
             columns['transl'] = root - self._bodies.rest_roots(betas, gender)
             posed = self._bodies.pose(*(columns[key]
                                         for key in ('betas', 'body_pose',
@@ -162,9 +175,23 @@ def _numbers(value, where: str, shape: tuple) -> np.ndarray:
     return check_column(array[None], where, 1, shape)[0]
 
 
+def _joints(value, where: str, shape: tuple) -> np.ndarray:
+    """Joints with weights, (K, D + 1)."""
+    joints, dims = shape
+    if np.shape(value)[-1:] == (dims + 1, ):
+        return check_points(
+            np.reshape(value, (1, -1, dims + 1)),
+            where,
+            1,
+            joints,
+            dims + 1,
+            clip=True)[0]
+    points = _numbers(value, where, shape)
+    return np.concatenate([points, np.ones_like(points[:, :1])], 1)
+
+
 def _as_j24(points: np.ndarray) -> np.ndarray:
-    """LSP's 14 joints as the first of J24, with weights; the rest unknown."""
-    count, _, dims = points.shape
-    j24 = np.zeros((count, 24, dims + 1), np.float32)
-    j24[:, :14, :dims], j24[:, :14, dims] = points, 1
+    """LSP's 14 joints as the first of J24, the rest unknown."""
+    j24 = np.zeros((len(points), 24, points.shape[-1]), np.float32)
+    j24[:, :14] = points
     return j24

@@ -107,6 +107,22 @@ def test_without_a_body(tmp_path):
         assert 'transl' not in item
 
 
+def test_joints_with_weights(tmp_path):
+    people = annotations()
+    for name in ('lsp', 'smpl'):
+        for dims in ('2d', '3d'):
+            key = f'{name}_joints_{dims}'
+            for person in people.values():
+                person[key] = [x + [1] for x in person[key]]
+    people['00001']['lsp_joints_2d'][0] = [-1, -1, 0]
+    dataset = ThreeDOHDataset(write(tmp_path / 'annots.json', people))
+    assert len(dataset) == 3
+    item = dataset[1]
+    assert item['joints_2d_visible'][0].tolist() == [0] + [1] * 12 + [0]
+    assert item['joints_3d_visible'][0].tolist() == [1] * 13 + [0]
+    assert_projects(item)
+
+
 def test_labels_in_another_frame_are_left_out(tmp_path):
     people = annotations()
     for key in ('lsp_joints_3d', 'smpl_joints_3d'):
