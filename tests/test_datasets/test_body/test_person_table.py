@@ -9,8 +9,9 @@ from mpm_postometro.datasets.body.person_table import (
     gender_codes, merge_without_duplicates, names_of)
 
 
-def table(count=3, **columns):
-    names, image = NameList.unique([f'{i:03d}.jpg' for i in range(count)])
+def table(count=3, letter='', **columns):
+    names, image = NameList.unique(
+        [f'{letter}{i:03d}.jpg' for i in range(count)])
     box = np.tile(np.array([0, 0, 10, 20], np.float32), (count, 1))
     columns = {'image': image, 'bbox': box, 'image_names': names, **columns}
     return PersonTable(**columns)
@@ -76,7 +77,7 @@ def test_concatenate_fills_what_some_lack():
         drop_report=dict(a=1))
     first = table(2, **smpl)
     second = table(
-        3, joints_3d=np.ones((3, 14, 4)), drop_report=dict(a=2, b=3))
+        3, 'b', joints_3d=np.ones((3, 14, 4)), drop_report=dict(a=2, b=3))
     both = PersonTable.concatenate([second, first])
     assert both.has_smpl.tolist() == [False] * 3 + [True] * 2
     assert both.has_joints_3d.tolist() == [True] * 3 + [False] * 2
@@ -84,7 +85,7 @@ def test_concatenate_fills_what_some_lack():
     assert np.isnan(both.transl[:3]).all() and (both.transl[3:] == 1).all()
     assert not both.joints_3d[3:].any() and not both.betas[:3].any()
     assert [both.image_name(i) for i in range(5)
-            ] == ['000.jpg', '001.jpg', '002.jpg', '000.jpg', '001.jpg']
+            ] == ['b000.jpg', 'b001.jpg', 'b002.jpg', '000.jpg', '001.jpg']
     assert both.sequence.tolist() == [-1, -1, -1, 0, 1]
     assert both.sequence_names[1] == 'run'
     assert both.drop_report == dict(a=3, b=3)
