@@ -122,8 +122,8 @@ def pretraining(args, seed: int) -> Run:
 
 
 def plan_comparison(args) -> List[Run]:
-    """The same networks from both kinds of 2D; the long trainings with the
-    first seed only."""
+    """The same networks from both kinds of 2D; noisy 2D and long trainings
+    with the first seed only."""
     both = args.pretrain_epochs + args.epochs
     rows = (('tcn', TCN, args.epochs), ('scratch', LIFT, args.epochs),
             ('finetuned', FINETUNE, args.epochs), ('longer', LIFT, both))
@@ -133,7 +133,8 @@ def plan_comparison(args) -> List[Run]:
         runs.append(first)
         for kind in KINDS:
             for row, config, epochs in rows:
-                if row == 'longer' and seed != args.seeds[0]:
+                extra = row == 'longer' or kind == 'noisy'
+                if extra and seed != args.seeds[0]:
                     continue
                 needs = {START: first.name} if row == 'finetuned' else {}
                 runs.append(
