@@ -211,7 +211,7 @@ def _count_labels(dataset: PersonDataset, check: DatasetCheck) -> np.ndarray:
         counts = np.bincount(table.gender[rows], minlength=len(GENDERS))
         check.labels.update({
             f'of gender {gender}': int(count)
-            for gender, count in zip(GENDERS, counts)
+            for gender, count in zip(GENDERS, counts) if count
         })
     if table.annotation_id is not None:
         ids = table.annotation_id[rows]

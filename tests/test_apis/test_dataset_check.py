@@ -68,7 +68,6 @@ def test_counts_of_a_good_data_set(folder):
         '2D joints': 6,
         '3D joints': 6,
         'SMPL bodies': 4,
-        'of gender neutral': 0,
         'of gender male': 5,
         'of gender female': 1,
         'annotation ids': 5

@@ -112,7 +112,11 @@ class EFTDataset(PersonDataset):
                 raise ValueError(f"{where} has no 'imageName'")
             names.append(names_of(entry['imageName'])[0])
             # Data sets without such numbers have 0 in its place.
-            ids.append(int(entry.get('annotId') or -1))
+            try:
+                ids.append(int(entry.get('annotId') or -1))
+            except (TypeError, ValueError):
+                raise ValueError(f"{where}['annotId'] must be a whole number, "
+                                 f"got {entry['annotId']!r}") from None
         if not names:
             raise ValueError(f"{self.ann_file}: 'data' has nobody fitted with "
                              f'SMPL; {other_bodies} with another body')

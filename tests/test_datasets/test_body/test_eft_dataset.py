@@ -98,6 +98,7 @@ def change(number, **changes):
     (change(2, parm_pose=[[1.] * 3] * 24),
      r"\[2\]\['parm_pose'\] must be numbers \(24, 3, 3\), got \(24, 3\)"),
     (change(0, parm_shape=[[1], [1, 2]]), 'a list of unequal lists'),
+    (change(1, annotId='x'), r"\[1\]\['annotId'\] must be a whole"),
     (change(0, imageName=None), r"\[0\] has no 'imageName'"),
     (change(1, parm_pose=np.ones((24, 3, 3)).tolist()),
      r"'parm_pose' holds no rotations in 1 of 3 entries, the first \[1\]"),
