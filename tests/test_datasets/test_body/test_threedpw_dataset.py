@@ -182,6 +182,14 @@ def _still(count):
         cam_intrinsics=np.diag([900., 900., 1.]))
 
 
+def test_people_behind_the_camera(tmp_path):
+    data = _still(3)
+    data['cam_poses'][1, 2, 3] = -20
+    table = ThreeDPWDataset(data_root=str(write(tmp_path, data))).table
+    assert table.frame.tolist() == [0, 2]
+    assert table.drop_report == {'reaches behind the camera': 1}
+
+
 def test_splits(tmp_path):
     sizes = {
         ('train', 'courtyard_basketball_00'): 300,
