@@ -9,10 +9,7 @@ model = dict(
         frame_dropout=0.2,
         modalities=('2d', ),
         masking=False),
-    heads={
-        '3d':
-        dict(type='MPMLiftingHead', num_frames=243, strides=(3, 3, 3, 3, 3))
-    },
+    heads={'3d': dict(type='MPMLiftingHead', num_frames=243)},
     tasks=[dict(source='2d', target='3d')],
     test_cfg=dict(flip_test=True))
 

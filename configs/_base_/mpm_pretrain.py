@@ -1,5 +1,5 @@
 # MPM stage one: hidden 2D and 3D poses are predicted from what is left of
-# them. 71.8 % of all joints are hidden.
+# them. About 71.8 % of all joints are hidden.
 _base_ = ['./mpm_runtime.py']
 
 model = dict(
@@ -12,7 +12,8 @@ model = dict(
     tasks=[
         dict(source='2d', target='2d', weight=5.),
         dict(source='3d', target='3d', weight=2.)
-    ])
+    ],
+    test_cfg=dict(source='3d'))
 
 train_pipeline = [
     dict(type='NormalizeScreen'),

@@ -9,6 +9,8 @@ model = dict(
     backbone=dict(
         init_cfg=dict(
             type='Pretrained', checkpoint=checkpoint, prefix='backbone.')))
-train_dataloader = dict(dataset=_base_.h36m_train)
-val_dataloader = dict(dataset=dict(**_base_.h36m_test, clip_step=20))
-test_dataloader = dict(dataset=_base_.h36m_test)
+# No 2D is looked at, and its file is not needed.
+train_dataloader = dict(dataset=dict(_base_.h36m_train, keypoint_file=None))
+val_dataloader = dict(
+    dataset=dict(_base_.h36m_test, keypoint_file=None, clip_step=20))
+test_dataloader = dict(dataset=dict(_base_.h36m_test, keypoint_file=None))

@@ -11,6 +11,7 @@ model = dict(
         '2d': dict(num_joints=16),
         '3d': dict(num_joints=16)
     })
+# Other seeds: clips of the same number are not masked alike.
 clips = dict(seq_len=243, skeleton='h36m16', pipeline=_base_.train_pipeline)
 train_dataloader = dict(
     dataset=dict(
@@ -18,10 +19,11 @@ train_dataloader = dict(
         type='ConcatDataset',
         datasets=[
             dict(**_base_.h36m_train, **clips, frame_step=2),
-            dict(**_base_.mpi_train, **clips),
+            dict(**_base_.mpi_train, **clips, seed=1),
             dict(
                 type='AMASSPoseDataset',
                 ann_file='data/amass/amass.npz',
+                seed=2,
                 **clips),
         ]))
 val_dataloader = dict(

@@ -202,7 +202,7 @@ def test_lifting(path):
         expected[:, :, 1:], 'tta_x_VTE')
 
 
-@pytest.mark.parametrize('path', golden_files('mpm_refine.npz'))
+@pytest.mark.parametrize('path', golden_files('mpm_refine*.npz'))
 @torch.no_grad()
 def test_refinement(path):
     golden = Golden(path)
@@ -231,7 +231,7 @@ def test_refinement(path):
                  'refine_from_uvd')
 
 
-@pytest.mark.parametrize('path', golden_files('mpm_refine.npz'))
+@pytest.mark.parametrize('path', golden_files('mpm_refine*.npz'))
 def test_cameras(path):
     golden = Golden(path)
     points, camera = golden['in/points_cam'], golden['in/cam']
@@ -274,7 +274,7 @@ def test_cameras(path):
         'back_project')
 
 
-@pytest.mark.parametrize('path', golden_files('mpm_metrics.npz'))
+@pytest.mark.parametrize('path', golden_files('mpm_metrics*.npz'))
 def test_metrics(path):
     golden = Golden(path)
     pred = golden['in/pred'].flatten(0, 1)
@@ -293,7 +293,7 @@ def test_metrics(path):
                  'auc')
 
 
-@pytest.mark.parametrize('path', golden_files('mpm_metrics.npz'))
+@pytest.mark.parametrize('path', golden_files('mpm_metrics*.npz'))
 @pytest.mark.parametrize('actions', ['single', 'mixed'])
 def test_metrics_by_action(path, actions):
     golden = Golden(path)

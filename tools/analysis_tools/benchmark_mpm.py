@@ -19,6 +19,7 @@ import copy
 import json
 import math
 import os.path as osp
+import sys
 import tempfile
 import time
 
@@ -35,15 +36,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import mpm_postometro  # noqa: F401  (mends imports)
 from mpm_postometro.apis.quickstart import find_configs
+from mpm_postometro.models.layers import PUBLISHED_STRIDES
 from mpm_postometro.models.losses import sequence_mpjpe_loss
 
-STRIDES = {
-    9: (1, 3, 3),
-    27: (3, 3, 3),
-    81: (3, ) * 4,
-    243: (3, ) * 5,
-    351: (3, 9, 13)
-}
 TASKS = {
     'pre-training step': dict(pretraining=True, training=True),
     'lifting training step': dict(pretraining=False, training=True),
@@ -60,7 +55,8 @@ def parse_args(argv=None):
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--batch-sizes', type=int, nargs='+', default=[1, 32])
-    parser.add_argument('--frames', type=int, default=243, choices=STRIDES)
+    parser.add_argument(
+        '--frames', type=int, default=243, choices=PUBLISHED_STRIDES)
     parser.add_argument('--joints', type=int, default=17)
     parser.add_argument('--channels', type=int, default=256)
     parser.add_argument('--layers', type=int, default=4)
@@ -255,11 +251,7 @@ def build(args, pretraining):
             dict(source='3d', target='3d', weight=2.)
         ]
     else:
-        head = dict(
-            type='MPMLiftingHead',
-            num_frames=args.frames,
-            strides=STRIDES[args.frames],
-            **sizes)
+        head = dict(type='MPMLiftingHead', num_frames=args.frames, **sizes)
         heads, tasks = {'3d': head}, [dict(source='2d', target='3d')]
     model = dict(
         type='MPMEstimator', backbone=backbone, heads=heads, tasks=tasks)
@@ -432,7 +424,7 @@ def main(argv=None):
     for task_name, task in TASKS.items():
         for size in args.batch_sizes:
             if size == 1 and task_name == 'lifting training step':
-                continue  # BatchNorm of target frames needs two clips
+                continue  # see below
             model = build(args, task['pretraining'])
             data = make_batch(args, size, task['pretraining'])
             data['inputs'] = {k: list(v) for k, v in data['inputs'].items()}
@@ -467,6 +459,11 @@ def main(argv=None):
     print('| task | batch | method | ms | clips/s | GFLOP | of the product\'s '
           'rate | plain / this | peak MB |\n|---|---|---|---|---|---|---|---|'
           '---|')
+    if 1 in args.batch_sizes:
+        print(
+            'no lifting training of one clip: BatchNorm of target frames '
+            'needs two',
+            file=sys.stderr)
     for task, size, name, ms, clips, gflop, share, ratio, memory in rows:
         memory = '' if memory is None else f'{memory:.0f}'
         print(f'| {task} | {size} | {name} | {ms:.1f} | {clips:.1f} | '

@@ -26,6 +26,11 @@ class DetectionNoise(BaseTransform):
     keypoint is, about. Frames that are repeated at the ends of a sequence
     have the same errors.
 
+    Each clip has errors of its own, and its frames are what durations count.
+    Two clips that share a frame of the video disagree about it, so that the
+    velocity error of target frames says more about this noise than about the
+    network.
+
     Required Keys:
 
         - keypoints_2d (T, J, 2)

@@ -15,6 +15,10 @@ __all__ = [
 ]
 
 _MODALITIES = ('2d', '3d')
+_SKELETONS = {
+    SKELETONS[x].num_joints: SKELETONS[x]
+    for x in ('h36m17', 'h36m16')
+}
 _LIMB_PARTS = dict(
     arm=('shoulder', 'elbow', 'wrist'), leg=('hip', 'knee', 'ankle'))
 
@@ -151,14 +155,16 @@ class TubeMask(_Mask):
             several of these that are hidden together.
         num_joints (int | tuple[int, int], optional): One more choice: so many
             random joints, or between so many, the root left out.
-        skeleton (str): Names of the joints. Defaults to 'h36m17'.
         modalities, seed: See :class:`_Mask`.
+
+    Raises:
+        ValueError: If a joint is unknown, or the clip has neither the joints
+            of 'h36m17' nor of 'h36m16'.
     """
 
     def __init__(self,
                  limbs: Sequence[Union[str, Sequence[str]]] = (),
                  num_joints: Union[None, int, Tuple[int, int]] = None,
-                 skeleton: str = 'h36m17',
                  modalities: Sequence[str] = _MODALITIES,
                  seed: int = 0) -> None:
         super().__init__(modalities, seed)
@@ -166,34 +172,40 @@ class TubeMask(_Mask):
             raise ValueError(f"limbs must be a list, got '{limbs}'")
         self.limbs = tuple(limbs)
         self.num_joints = num_joints
-        self.skeleton = SKELETONS[skeleton]
-        self._choices = [_limb_joints(self.skeleton, x) for x in self.limbs]
-        if num_joints is not None:
-            low, high = (num_joints, num_joints) if isinstance(
-                num_joints, int) else num_joints
-            if not 1 <= low <= high < self.skeleton.num_joints:
-                raise ValueError(
-                    'num_joints must be between 1 and '
-                    f'{self.skeleton.num_joints - 1}, got {num_joints}')
-            self._choices.append((low, high + 1))
-        elif not self._choices:
+        self._choices = {17: self._choices_of(17)}  # or an error at once
+        if not self._choices[17]:
             raise ValueError('TubeMask needs limbs or num_joints')
         self._names = [
             limb if isinstance(limb, str) else '+'.join(limb)
             for limb in self.limbs
         ] + ['random_joints']
 
+    def _choices_of(self, num_joints: int) -> list:
+        """Joints of each limb, and the range of the number of random ones."""
+        if num_joints not in _SKELETONS:
+            raise ValueError(f'TubeMask knows clips of {sorted(_SKELETONS)} '
+                             f'joints, got {num_joints}')
+        skeleton = _SKELETONS[num_joints]
+        choices = [_limb_joints(skeleton, limb) for limb in self.limbs]
+        if self.num_joints is not None:
+            low, high = (self.num_joints, self.num_joints) if isinstance(
+                self.num_joints, int) else self.num_joints
+            if not 1 <= low <= high < num_joints:
+                raise ValueError(
+                    f'num_joints must be between 1 and {num_joints - 1}, got '
+                    f'{self.num_joints}')
+            choices.append((low, high + 1))
+        return choices
+
     def _masks(self, results: Dict,
                modality: str) -> Tuple[np.ndarray, np.ndarray]:
         num_frames, num_joints = self._sizes(results)
-        if num_joints != self.skeleton.num_joints:
-            raise ValueError(
-                f"TubeMask has skeleton='{self.skeleton.name}', but "
-                f"{results.get('sequence', 'the clip')} has {num_joints} "
-                'joints')
+        if num_joints not in self._choices:
+            self._choices[num_joints] = self._choices_of(num_joints)
         rng = self._rng(results, modality)
-        number = rng.integers(len(self._choices))
-        choice, name = self._choices[number], self._names[number]
+        number = rng.integers(len(self._choices[17]))
+        choice = self._choices[num_joints][number]
+        name = self._names[number]
         if isinstance(choice, tuple):
             count = rng.integers(*choice)
             choice = 1 + rng.permutation(num_joints - 1)[:count]
@@ -209,7 +221,6 @@ class TubeMask(_Mask):
     def __repr__(self) -> str:
         return (f'{type(self).__name__}(limbs={self.limbs}, '
                 f'num_joints={self.num_joints}, '
-                f"skeleton='{self.skeleton.name}', "
                 f'modalities={self.modalities}, seed={self.seed})')
 
 
@@ -272,11 +283,14 @@ class GivenMask(_Mask):
 
     The array is (J, ): these joints in all frames; or (T, J): the same for
     each clip; or there is one of (N, J) for each sequence of N frames, by the
-    name of the sequence. No frame is hidden as a whole.
+    name of the sequence. No frame is hidden as a whole. It is about the clip
+    as the data set has it: of one that :class:`FlipSequence` has mirrored, the
+    other side is hidden.
 
     Required Keys:
 
         - keypoints_2d (T, J, 2)
+        - flip, flip_indices (if the clip may be mirrored)
         - sequence, frame_indices (T, ) (with an array for each sequence)
 
     Added Keys, for each modality:
@@ -342,6 +356,8 @@ class GivenMask(_Mask):
         if joints.shape not in (sizes, sizes[1:]):
             raise ValueError(f'{self._where}: {key} gives {joints.shape}, but '
                              f'the clip has (T, J) = {sizes}')
+        if results.get('flip'):
+            joints = joints[..., list(results['flip_indices'])]
         return (np.broadcast_to(joints,
                                 sizes).copy(), np.zeros(sizes[0], bool))
 

@@ -1,6 +1,7 @@
 # Copyright (c) The mpm_postometro authors. All rights reserved.
 """Coordinates of clips as the lifting networks see them, and their mirror
 images."""
+import re
 from typing import Dict
 
 import numpy as np
@@ -12,6 +13,7 @@ from .clip_rng import clip_rng
 __all__ = ['FlipSequence', 'NormalizeScreen', 'RootRelative']
 
 _CX, _P1 = 2, 7  # in the camera's vector
+_OTHER = dict(left='right', right='left')
 
 
 @TRANSFORMS.register_module()
@@ -101,7 +103,7 @@ class FlipSequence(BaseTransform):
         - flip_indices
         - item_key
         - root_3d (T, 3), camera (9, ), keypoints_2d_scores (T, J),
-          joint_mask_2d, joint_mask_3d (T, J) (optional)
+          joint_mask_2d, joint_mask_3d (T, J), mask_name (optional)
 
     Modified Keys: all of these but flip_indices and item_key.
 
@@ -138,6 +140,10 @@ class FlipSequence(BaseTransform):
                     'joint_mask_2d', 'joint_mask_3d'):
             if results.get(key) is not None:
                 results[key] = results[key][:, order]
+        if results.get('mask_name'):
+            results['mask_name'] = re.sub('left|right',
+                                          lambda side: _OTHER[side.group()],
+                                          results['mask_name'])
         for key in ('keypoints_2d', 'keypoints_3d', 'root_3d', 'camera'):
             if results.get(key) is None:
                 continue

@@ -14,6 +14,9 @@ from ..layers import EncoderLayer, FrameBlock, UnbiasedLayerNorm
 __all__ = ['MPM', 'visible_frames']
 
 COORD_DIMS = {'2d': 2, '3d': 3}
+# What a network without masking, or with one modality, does without.
+_OF_OTHER_STAGES = ('encoders.', 'joint_tokens.', 'norm.', 'frame_token',
+                    'second_position')
 
 
 def visible_frames(frame_mask: Tensor) -> Tensor:
@@ -87,7 +90,7 @@ class MPM(BaseModule):
 
     Raises:
         ValueError: If ``modalities`` names something else; on loading, if a
-            checkpoint is of clips of another length.
+            checkpoint is of another length or other sizes.
 
     .. _`MPM: A Unified 2D-3D Human Pose Representation via Masked Pose
         Modeling`: https://arxiv.org/abs/2306.17201
@@ -213,9 +216,27 @@ class MPM(BaseModule):
         return rows.unflatten(0, poses.shape[:2])
 
     def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
-        position = state_dict.get(f'{prefix}position')
-        if position is not None and position.shape[1] != self.num_frames:
-            raise ValueError(f'the checkpoint is of clips of '
-                             f'{position.shape[1]} frames, but MPM was built '
-                             f'with num_frames={self.num_frames}')
+        """Refuse other sizes, which MMEngine would leave random with no more
+        than a warning, and leave out what belongs to another stage."""
+        found = {
+            key[len(prefix):]: value.shape
+            for key, value in state_dict.items() if key.startswith(prefix)
+        }
+        own = {key: value.shape for key, value in self.state_dict().items()}
+        if 'position' in found and found['position'] != own['position']:
+            raise ValueError(
+                f"the checkpoint is of clips of {found['position'][1]} frames "
+                f"and {found['position'][2]} channels, but MPM was built with "
+                f'num_frames={self.num_frames} and channels={self.channels}')
+        missing = sorted(own.keys() - found.keys())
+        other = sorted(key for key in own.keys() & found.keys()
+                       if own[key] != found[key])
+        if found and (missing or other):
+            raise ValueError(
+                'the checkpoint is of another MPM: it lacks '
+                f'{missing or "nothing"}, and of another shape is '
+                f'{other or "nothing"}')
+        for key in found.keys() - own.keys():
+            if key.startswith(_OF_OTHER_STAGES):
+                del state_dict[prefix + key]
         super()._load_from_state_dict(state_dict, prefix, *args)

@@ -16,8 +16,8 @@ from mmpose.utils.typing import OptMultiConfig
 from torch import Tensor, nn
 
 from mpm_postometro.bodies.cameras import back_project
-from ..layers import (EncoderLayer, NormedLinear, StridedTransformer,
-                      UnbiasedLayerNorm)
+from ..layers import (PUBLISHED_STRIDES, EncoderLayer, NormedLinear,
+                      StridedTransformer, UnbiasedLayerNorm)
 
 __all__ = [
     'MPMDecoderHead', 'MPMLiftingHead', 'MPMRefiner', 'SequencePoses',
@@ -56,6 +56,8 @@ class MPMDecoderHead(BaseModule):
         init_cfg (dict, optional): As in MMEngine.
     """
 
+    predicts = ('frames', )
+
     def __init__(self,
                  coord_dims: int,
                  num_joints: int = 17,
@@ -91,9 +93,9 @@ class MPMLiftingHead(BaseModule):
 
     Args:
         num_frames (int): Length of a clip. Defaults to 243.
-        strides (Sequence[int]): Strides with the product ``num_frames``.
-            Published: 3, 3, 3 for 27 frames; 3 four times for 81 and five
-            times for 243; 3, 9, 13 for 351; 1, 3, 3 for 9.
+        strides (Sequence[int], optional): Strides with the product
+            ``num_frames``. Defaults to the published ones, see
+            ``PUBLISHED_STRIDES``.
         num_joints (int): Defaults to 17.
         channels (int): Channels of the backbone. Defaults to 256.
         feedforward_channels (int): Hidden channels of the feed-forward
@@ -104,9 +106,11 @@ class MPMLiftingHead(BaseModule):
         init_cfg (dict, optional): As in MMEngine.
     """
 
+    predicts = ('frames', 'target')
+
     def __init__(self,
                  num_frames: int = 243,
-                 strides: Sequence[int] = (3, 3, 3, 3, 3),
+                 strides: Optional[Sequence[int]] = None,
                  num_joints: int = 17,
                  channels: int = 256,
                  feedforward_channels: int = 512,
@@ -116,6 +120,12 @@ class MPMLiftingHead(BaseModule):
                  init_cfg: OptMultiConfig = None) -> None:
         super().__init__(init_cfg)
         self.joint_shape = (num_joints, 3)
+        if strides is None:
+            if num_frames not in PUBLISHED_STRIDES:
+                raise ValueError(
+                    f'strides with the product {num_frames} are wanted: they '
+                    f'are known for {sorted(PUBLISHED_STRIDES)} frames only')
+            strides = PUBLISHED_STRIDES[num_frames]
         self.frame_output = NormedLinear(channels, num_joints * 3)
         self.aggregator = StridedTransformer(num_frames, strides, channels,
                                              num_heads, feedforward_channels,
@@ -141,6 +151,8 @@ class TargetPoseHead(BaseModule):
         num_joints (int): Defaults to 17.
         init_cfg (dict, optional): As in MMEngine.
     """
+
+    predicts = ('target', )
 
     def __init__(self,
                  channels: int,

@@ -6,7 +6,8 @@ from .mesh_upsampler import MeshUpsampler, SparseMatrix
 from .mixer import FCBlock, MixerLayer, MixerMLP
 from .pose_modulator import PoseModulator
 from .positional_encoding import sine_position_code
-from .strided_transformer import StridedEncoderLayer, StridedTransformer
+from .strided_transformer import (PUBLISHED_STRIDES, StridedEncoderLayer,
+                                  StridedTransformer)
 from .token_mixing import mix_tokens, normed_channel_mlp, normed_token_mlp
 from .transformer import (Attention, DecoderLayer, EncoderDecoder,
                           EncoderLayer, TransformerDecoder, TransformerEncoder)
@@ -14,11 +15,12 @@ from .unbiased_layer_norm import UnbiasedLayerNorm
 from .vector_quantizer import QuantizerOutput, VectorQuantizer
 
 __all__ = [
-    'Attention', 'DecoderLayer', 'Dropout', 'EncoderDecoder', 'EncoderLayer',
-    'FCBlock', 'FrameBlock', 'MeshAttention', 'MeshUpsampler', 'MixerLayer',
-    'MixerMLP', 'NormedLinear', 'PoseModulator', 'QuantizerOutput',
-    'SparseMatrix', 'StridedEncoderLayer', 'StridedTransformer',
-    'TransformerDecoder', 'TransformerEncoder', 'UnbiasedLayerNorm',
-    'VectorQuantizer', 'attention_with_dropout', 'mix_tokens',
-    'normed_channel_mlp', 'normed_token_mlp', 'sine_position_code'
+    'PUBLISHED_STRIDES', 'Attention', 'DecoderLayer', 'Dropout',
+    'EncoderDecoder', 'EncoderLayer', 'FCBlock', 'FrameBlock', 'MeshAttention',
+    'MeshUpsampler', 'MixerLayer', 'MixerMLP', 'NormedLinear', 'PoseModulator',
+    'QuantizerOutput', 'SparseMatrix', 'StridedEncoderLayer',
+    'StridedTransformer', 'TransformerDecoder', 'TransformerEncoder',
+    'UnbiasedLayerNorm', 'VectorQuantizer', 'attention_with_dropout',
+    'mix_tokens', 'normed_channel_mlp', 'normed_token_mlp',
+    'sine_position_code'
 ]

@@ -10,7 +10,16 @@ from torch import Tensor, nn
 from .transformer import EncoderLayer
 from .unbiased_layer_norm import UnbiasedLayerNorm
 
-__all__ = ['StridedEncoderLayer', 'StridedTransformer']
+__all__ = ['PUBLISHED_STRIDES', 'StridedEncoderLayer', 'StridedTransformer']
+
+#: dict[int, tuple[int, ...]]: Strides that take so many frames to one.
+PUBLISHED_STRIDES = {
+    9: (1, 3, 3),
+    27: (3, 3, 3),
+    81: (3, 3, 3, 3),
+    243: (3, 3, 3, 3, 3),
+    351: (3, 9, 13)
+}
 
 
 class StridedEncoderLayer(EncoderLayer):

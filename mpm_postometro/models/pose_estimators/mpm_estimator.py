@@ -1,6 +1,7 @@
 # Copyright (c) The mpm_postometro authors. All rights reserved.
 """Pre-training, lifting and completion of pose sequences."""
-from typing import Dict, List, Optional, Sequence, Union
+from functools import lru_cache
+from typing import Dict, List, Optional, Sequence, Tuple, Union
 
 import torch
 from mmengine.model import BaseModel
@@ -180,9 +181,11 @@ class MPMEstimator(BaseModel):
                 # As many gradients as ever, for distributed training.
                 nothing = sum(
                     p.sum() for p in self.parameters() if p.requires_grad) * 0
-                losses.update(
-                    {f'loss_{source}_to_{t}': nothing
-                     for t in targets})
+                losses.update({
+                    name: nothing
+                    for target in targets
+                    for name in self._loss_names(source, target)
+                })
                 continue
             rows = inputs if clips is None else _select(inputs, clips)
             predictions = self._run(rows, source)
@@ -206,6 +209,14 @@ class MPMEstimator(BaseModel):
                     losses[f'{name}_refined'] = weight * self.loss_pose(
                         refined, truth[:, index], counts)
         return losses
+
+    def _loss_names(self, source: str, target: str) -> List[str]:
+        """Of one task."""
+        name = f'loss_{source}_to_{target}'
+        predicts = self.heads[target].predicts
+        names = [name] if 'frames' in predicts else []
+        names += [f'{name}_target'] if 'target' in predicts else []
+        return names + ([f'{name}_refined'] if self.refiner else [])
 
     @torch.no_grad()
     def predict(self, inputs: Inputs, data_samples: SampleList) -> SampleList:
@@ -319,9 +330,15 @@ def _hidden(inputs: Inputs, modality: str) -> Tensor:
     return hidden
 
 
+@lru_cache(maxsize=8)
+def _index(flip: Tuple[int, ...], device: torch.device) -> Tensor:
+    """Goes to the device once, not with each batch."""
+    return torch.tensor(flip, device=device)
+
+
 def _mirror(poses: Tensor, flip: List[int]) -> Tensor:
     """Negate x and swap left and right, (B, ..., J, d)."""
-    poses = poses[..., flip, :]
+    poses = poses.index_select(-2, _index(tuple(flip), poses.device))
     return torch.cat([-poses[..., :1], poses[..., 1:]], -1)
 
 
@@ -332,7 +349,8 @@ def _with_mirrored(inputs: Inputs, flip: List[int]) -> Inputs:
         if key.startswith('keypoints_'):
             mirrored = _mirror(value, flip)
         elif key.startswith('joint_mask_'):
-            mirrored = value[..., flip]
+            mirrored = value.index_select(-1,
+                                          _index(tuple(flip), value.device))
         elif key.startswith('visible_'):
             mirrored = value
         else:

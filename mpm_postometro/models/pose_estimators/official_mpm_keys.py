@@ -31,6 +31,8 @@ import torch
 from mmpose.registry import MODELS
 from torch import Tensor
 
+from ..layers import PUBLISHED_STRIDES
+
 __all__ = [
     'MPMWeights', 'from_official_mpm_state', 'model_config',
     'to_official_mpm_state'
@@ -353,7 +355,7 @@ def model_config(state: State) -> dict:
         masking='backbone.frame_token' in shapes,
         **common)
     if 'heads.3d.frame_output.linear.weight' in shapes:
-        strides = _STRIDES.get(frames) or (3, ) * _count(
+        strides = PUBLISHED_STRIDES.get(frames) or (3, ) * _count(
             state, r'heads\.3d\.aggregator\.layers\.(\d+)\.')
         cfg['heads'] = {
             '3d':
@@ -383,10 +385,6 @@ def model_config(state: State) -> dict:
         for target in targets
     ]
     return cfg
-
-
-# Published strides that are not all 3.
-_STRIDES = {9: (1, 3, 3), 351: (3, 9, 13)}
 
 
 def _check_shapes(state: State, kind: str) -> None:

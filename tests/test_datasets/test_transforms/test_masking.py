@@ -5,7 +5,8 @@ from clips import make_clip
 from mmpose.registry import TRANSFORMS
 
 from mpm_postometro.bodies.skeletons import SKELETONS
-from mpm_postometro.datasets.transforms import (ConfidenceMask, GivenMask,
+from mpm_postometro.datasets.transforms import (ConfidenceMask, FlipSequence,
+                                                GivenMask, NormalizeScreen,
                                                 RandomSpatioTemporalMask,
                                                 TubeMask)
 
@@ -91,7 +92,7 @@ def test_nothing_hidden_and_bad_settings():
                           ('h36m16', 'left_arm', [10, 11, 12]),
                           ('h36m16', 'right_arm', [13, 14, 15])])
 def test_tube_hides_the_limb_in_all_frames(skeleton, limb, joints):
-    transform = TubeMask([limb], skeleton=skeleton, modalities=('3d', ))
+    transform = TubeMask([limb], modalities=('3d', ))
     found = masks(transform, skeleton=skeleton)
     assert set(found) == {'joint_mask_3d', 'frame_mask_3d'}
     assert not found['frame_mask_3d'].any()
@@ -157,8 +158,11 @@ def test_tube_settings():
         TubeMask('left_leg')
     with pytest.raises(ValueError, match='between 1 and 16'):
         TubeMask(num_joints=(0, 3))
-    with pytest.raises(ValueError, match="'h36m17', but S1.* has 16 joints"):
-        masks(TubeMask(['left_leg']), skeleton='h36m16')
+    # joint 9 of the 17
+    with pytest.raises(ValueError, match="has no joint 'neck_base'"):
+        TubeMask(['neck_base'])
+    with pytest.raises(ValueError, match=r'of \[16, 17\] joints, got 24'):
+        masks(TubeMask(['left_leg']), skeleton='smpl24')
 
 
 def test_low_confidence_is_hidden():
@@ -219,8 +223,30 @@ def test_given_masks_that_do_not_fit(tmp_path):
         by_sequence(clip)
 
 
-def test_names_of_limbs_are_in_the_skeletons():
-    for name in ('h36m17', 'h36m16', 'coco17'):
-        for limb in ('left_arm', 'right_leg'):
-            TubeMask([limb], skeleton=name)
-            assert SKELETONS[name].num_joints >= 16
+@pytest.mark.parametrize('kind', ['array', 'frames', 'sequence'])
+def test_given_mask_of_a_mirrored_clip(kind):
+    """What is wrong on the left of the data is on the right of the mirror
+    image, whichever comes first."""
+    mask = np.zeros(17, bool)
+    mask[LEGS[1]] = True
+    if kind != 'array':
+        mask = np.tile(mask, (9, 1))
+    if kind == 'sequence':
+        mask = {'S1/Walking/0': mask}
+    flip, hide = FlipSequence(prob=1.), GivenMask(mask)
+    first = hide(flip(NormalizeScreen()(make_clip())))
+    last = flip(hide(NormalizeScreen()(make_clip())))
+    for results in (first, last):
+        for key in ('joint_mask_2d', 'joint_mask_3d'):
+            assert (results[key].nonzero()[1].reshape(9, 3) == LEGS[0]).all()
+    plain = GivenMask(mask)(
+        FlipSequence(prob=0.)(NormalizeScreen()(make_clip())))
+    assert plain['joint_mask_2d'][0].nonzero()[0].tolist() == LEGS[1]
+
+
+def test_the_name_of_a_tube_is_mirrored_with_it():
+    clip = TubeMask([['left_arm', 'left_leg']])(NormalizeScreen()(make_clip()))
+    assert FlipSequence(prob=1.)(clip)['mask_name'] == 'right_arm+right_leg'
+    assert clip['joint_mask_2d'][0].nonzero()[0].tolist() == [
+        1, 2, 3, 14, 15, 16
+    ]

@@ -1,6 +1,7 @@
 # Copyright (c) The mpm_postometro authors. All rights reserved.
 import pytest
 import torch
+from mmengine.logging import MMLogger
 
 from mpm_postometro.models.backbones import MPM, visible_frames
 
@@ -114,7 +115,7 @@ def test_without_masking():
         net(poses('2d'), '2d', joint_mask=masks()[0])
 
 
-def test_starts_from_a_pretraining(tmp_path):
+def test_starts_from_a_pretraining(tmp_path, monkeypatch):
     """By config, whatever else is in the checkpoint."""
     trained = build()
     state = {f'backbone.{k}': v for k, v in trained.state_dict().items()}
@@ -126,13 +127,38 @@ def test_starts_from_a_pretraining(tmp_path):
         prefix='backbone.')
     net = build(masking=False, modalities=('2d', ), init_cfg=init_cfg)
     torch.nn.init.zeros_(net.position)
+    warnings = []
+    logger = MMLogger.get_current_instance()
+    monkeypatch.setattr(logger, 'warning', warnings.append)
     net.init_weights()
+    assert not warnings  # tokens and the other modality are not missed
     for name, value in net.state_dict().items():
         assert value.equal(trained.state_dict()[name]), name
 
-    other = build(num_frames=27, masking=False, init_cfg=init_cfg)
-    with pytest.raises(ValueError, match='clips of 9 frames.*num_frames=27'):
-        other.init_weights()
+
+@pytest.mark.parametrize('changes, message', [
+    (dict(num_frames=27), 'clips of 9 frames.*num_frames=27'),
+    (dict(channels=32), '16 channels.*channels=32'),
+    (dict(num_joints=6), 'another shape is .*encoders.2d.linear.weight'),
+    (dict(num_layers=3), 'lacks .*layers.2.linear1.bias'),
+    (dict(hidden_channels=32), 'another shape is .*residual'),
+])
+def test_a_pretraining_of_another_size(changes, message, tmp_path):
+    """Nothing stays random behind a warning."""
+    torch.save(build().state_dict(), tmp_path / 'pretrained.pth')
+    checkpoint = str(tmp_path / 'pretrained.pth')
+    net = build(
+        masking=False,
+        modalities=('2d', ),
+        init_cfg=dict(type='Pretrained', checkpoint=checkpoint),
+        **changes)
+    with pytest.raises(ValueError, match=message):
+        net.init_weights()
+    without_tokens = build(masking=False).state_dict()
+    torch.save(without_tokens, checkpoint)
+    net = build(init_cfg=dict(type='Pretrained', checkpoint=checkpoint))
+    with pytest.raises(ValueError, match='lacks .*frame_token'):
+        net.init_weights()
 
 
 def test_visible_frames():

@@ -6,6 +6,7 @@ import torch
 from mmengine.optim import OptimWrapper
 from mpm_batches import (DECODERS, FLIP, FRAMES, JOINTS, STAGES, build,
                          make_batch)
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mpm_postometro.models.losses import sequence_mpjpe_loss
 
@@ -42,6 +43,59 @@ def test_every_parameter_gets_a_gradient_without_a_modality(stage, lacking):
     assert all(p.grad is not None for p in model.parameters())
     for name, loss in losses.items():
         assert loss.isfinite() and (lacking not in name or loss == 0)
+
+
+class Reads(TorchDispatchMode):
+    """Counts what a GPU would have to wait for: numbers that the host reads,
+    and tensors that are made of its numbers or moved."""
+
+    WAITS = ('_local_scalar_dense', 'nonzero', 'masked_select', 'unique',
+             '_to_copy', 'lift_fresh')
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.overloadpacket.__name__
+        kwargs = kwargs or {}
+        if name in self.WAITS and (name != '_to_copy' or 'device' in kwargs):
+            self.found.append(name)
+        if 'index' in name and any(
+                isinstance(i, torch.Tensor) and i.dtype == torch.bool
+                for group in args[1:2] if isinstance(group, (list, tuple))
+                for i in group):
+            self.found.append(f'{name} by a mask')
+        return func(*args, **kwargs)
+
+
+@pytest.mark.parametrize('stage', STAGES)
+def test_nothing_is_read_back_within_a_step(stage):
+    model = build(stage).train()
+    data = model.data_preprocessor(
+        make_batch(STAGES[stage][3], tube='completion' in stage), True)
+    with Reads() as reads:
+        sum(model(**data, mode='loss').values()).backward()
+    assert not reads.found
+    with Reads() as reads:  # that it does count
+        assert float(data['inputs']['keypoints_2d'].sum()) != 0
+    assert reads.found
+    model.eval()
+    model.flip_test, model.test_source = True, model.test_source or '3d'
+    model(**data, mode='predict')  # joints' order goes to the device once
+    with Reads() as reads:
+        model(**data, mode='predict')
+    assert not reads.found
+
+
+def test_a_batch_without_the_source_has_the_same_losses():
+    model = build('lifting').train()
+    names = []
+    for has_2d in ([True] * 4, [False] * 4):
+        data = model.data_preprocessor(make_batch(False, has_2d=has_2d), True)
+        losses = model(**data, mode='loss')
+        names.append(sorted(losses))
+    assert names[0] == names[1] == ['loss_2d_to_3d', 'loss_2d_to_3d_target']
 
 
 def test_weights_of_tasks():
