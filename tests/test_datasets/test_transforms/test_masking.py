@@ -4,7 +4,6 @@ import pytest
 from clips import make_clip
 from mmpose.registry import TRANSFORMS
 
-from mpm_postometro.bodies.skeletons import SKELETONS
 from mpm_postometro.datasets.transforms import (ConfidenceMask, FlipSequence,
                                                 GivenMask, NormalizeScreen,
                                                 RandomSpatioTemporalMask,
