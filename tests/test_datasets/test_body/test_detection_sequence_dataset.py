@@ -7,6 +7,7 @@ from mmpose.registry import DATASETS
 
 from mpm_postometro.bodies.skeletons import SKELETONS
 from mpm_postometro.datasets.body import DetectionSequenceDataset
+from mpm_postometro.datasets.body.detection_sequence_dataset import not_seen
 
 COCO, H36M = SKELETONS['coco17'], SKELETONS['h36m17']
 SIZE = dict(image_size=(640, 480), seq_len=3)
@@ -103,6 +104,58 @@ def test_tracks_gaps_and_best_person(write):
     assert item['keypoints_2d'][0, H36M.index('jaw'), 0] == 5
 
 
+def test_long_gaps_begin_new_tracks(write):
+    frames = (2, 5, 9, 581929)
+    path = write([result(f, idx=1) for f in frames])
+
+    def parts(**more):
+        return [
+            (s.subject, len(s), s.first_frame)
+            for s in DetectionSequenceDataset(path, **SIZE, **more).sequences
+        ]
+
+    assert parts() == [('1 from 2', 8, 2), ('1 from 581929', 1, 581929)]
+    assert parts(max_gap=3) == parts()
+    assert parts(max_gap=2)[:2] == [('1 from 2', 4, 2), ('1 from 9', 1, 9)]
+    assert [p[1] for p in parts(max_gap=0)] == [1] * 4
+    assert parts(min_frames=2) == [('1 from 2', 8, 2)]
+    path = write([result(f) for f in (0, 40)])
+    assert [p[0] for p in parts()] == ['from 0', 'from 40']
+
+
+def hide(entry, *joints):
+    """As COCO's annotations have what nobody could see."""
+    for joint in joints:
+        i = COCO.index(joint)
+        entry['keypoints'][3 * i:3 * i + 3] = [0, 0, 0]
+    return entry
+
+
+def test_what_nobody_saw_stays_at_zero(write):
+    path = write([
+        hide(result(0), 'left_hip'),
+        hide(result(2), 'right_knee'),
+        hide(result(4), 'right_knee', 'left_hip'),
+        hide(result(6), *COCO.joint_names),
+    ])
+    sequence, = DetectionSequenceDataset(path, **SIZE).sequences
+    assert len(sequence) == 5  # nobody in frame 6
+    points = np.concatenate(
+        [sequence.keypoints_2d, sequence.scores[..., None]], -1)
+    # no mean of the other joint and the corner of the picture
+    zero = not_seen(points)
+    for joint in ('left_hip', 'pelvis', 'torso'):
+        assert zero[:, H36M.index(joint)].tolist() == [1, 0, 0, 0, 1], joint
+    for joint in ('right_hip', 'neck', 'left_knee'):
+        assert not zero[:, H36M.index(joint)].any(), joint
+    assert zero[:, H36M.index('right_knee')].tolist() == [0, 0, 1, 0, 1]
+    # filled in from where it was seen
+    knee = points[:, H36M.index('right_knee'), 0]
+    assert knee[1] == knee[0] == knee[3]
+    hip = points[:, H36M.index('left_hip'), 0]
+    assert hip[1] == hip[2] == hip[3] == 2 + COCO.index('left_hip')
+
+
 def test_annotations_of_coco(write):
     annotations = [
         {**result(i), 'image_id': 100 + i, 'track_id': 1}
@@ -138,6 +191,23 @@ def test_annotations_of_coco(write):
     ([{
         **result(1), 'keypoints': [float('nan')] * 51
     }], "entry 0: 'keypoints' is not finite"),
+    ([result(0, score=None)
+      ], "entry 0: 'score' must be a finite number, got None"),
+    ([result(0, score=float('nan'))], "'score' must be a finite number"),
+    ([result(0), {
+        **result(1), 'image_id': [1]
+    }], r"entry 1: 'image_id' must be a whole number or text, got \[1\]"),
+    ([result(0, idx=[1, .5])
+      ], r"entry 0: 'idx' must be a whole number or text, got \[1, 0.5\]"),
+    ([result(0, track_id=None)], "entry 0: 'track_id' must be a whole number"),
+    (dict(images=None, annotations=[]), "json: 'images' must be a list, got"),
+    (dict(images=[], annotations={}), "json: 'annotations' must be a list"),
+    (dict(images=[dict(id=1), dict(file_name='1.jpg')],
+          annotations=[]), r"json: 'images', entry 1 must have 'id'"),
+    (dict(images=[dict(id=[1])], annotations=[]),
+     "json: 'images', entry 0: 'id' must be a whole number or text"),
+    (dict(images=[dict(id=1, width=None, height=480)], annotations=[]),
+     "entry 0: 'width' and 'height' must be .width, height., pixels"),
 ])
 def test_what_is_wrong_is_named(write, data, message):
     with pytest.raises(ValueError, match=message):
@@ -147,6 +217,12 @@ def test_what_is_wrong_is_named(write, data, message):
 def test_settings(write):
     with pytest.raises(ValueError, match="unknown layout 'martian'"):
         DetectionSequenceDataset(write([]), layout='martian')
+    with pytest.raises(ValueError, match='min_frames must be at least 1'):
+        DetectionSequenceDataset(write([]), min_frames=-1, **SIZE)
+    with pytest.raises(ValueError, match='max_gap must be at least 0'):
+        DetectionSequenceDataset(write([]), max_gap=-1, **SIZE)
+    with pytest.raises(ValueError, match='image_size must be .width, height'):
+        DetectionSequenceDataset(write([]), image_size=640)
     with pytest.raises(ValueError, match='image_size=.* is needed'):
         DetectionSequenceDataset(write([result(0)]))
     with pytest.raises(FileNotFoundError, match='nowhere.json'):
