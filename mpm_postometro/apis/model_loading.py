@@ -1,8 +1,9 @@
 # Copyright (c) The mpm_postometro authors. All rights reserved.
 """Models and pipelines for inference, from configs and checkpoints."""
+import inspect
 import logging
 from pathlib import Path
-from typing import Dict, List, Optional, Union
+from typing import Any, Dict, List, Optional, Union
 
 import torch
 from mmengine.config import Config
@@ -14,8 +15,8 @@ from mmpose.registry import DATASETS, MODELS
 from mpm_postometro.compat import load_checkpoint_file
 
 __all__ = [
-    'find_metainfo', 'find_test_dataset', 'find_test_pipeline', 'load_model',
-    'open_config'
+    'find_dataset_setting', 'find_metainfo', 'find_test_dataset',
+    'find_test_pipeline', 'load_model', 'open_config'
 ]
 
 
@@ -57,6 +58,29 @@ def find_test_dataset(config: Config) -> Dict:
                                                or [{}])[0]
             dataset = inner
     return {}
+
+
+def find_dataset_setting(dataset: Dict, key: str, base: type) -> Any:
+    """What a data set is built with.
+
+    Args:
+        dataset (dict): Its config.
+        key (str): Of the setting.
+        base (type): A class that has the setting.
+
+    Returns:
+        Any: As in the config; otherwise the default of the class, of those
+        that it comes from, or of ``base``, whichever comes first.
+    """
+    if key in dataset:
+        return dataset[key]
+    kind = dataset.get('type')
+    if isinstance(kind, str):
+        kind = DATASETS.get(kind)
+    signatures = (
+        inspect.signature(parent.__init__).parameters
+        for parent in (*getattr(kind, '__mro__', ()), *base.__mro__))
+    return next(s[key].default for s in signatures if key in s)
 
 
 def find_test_pipeline(config: Config) -> List[Dict]:

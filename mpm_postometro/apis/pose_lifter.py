@@ -23,15 +23,16 @@ from mmengine.registry import init_default_scope
 from mpm_postometro.bodies.axes import AXES, turn_axes
 from mpm_postometro.bodies.skeletons import SKELETONS
 from mpm_postometro.datasets.body.detection_sequence_dataset import (
-    DETECTOR_LAYOUTS, DetectionSequenceDataset, to_h36m)
+    DETECTOR_LAYOUTS, DetectionSequenceDataset, check_image_size, not_seen,
+    to_h36m)
 from mpm_postometro.datasets.body.pose_sequence import PoseSequence
 from mpm_postometro.datasets.body.pose_sequence_dataset import \
     PoseSequenceDataset
 from mpm_postometro.datasets.transforms import collate_sequences
 from mpm_postometro.models.heads import MPMDecoderHead
 from mpm_postometro.models.pose_estimators import MPMEstimator
-from .model_loading import (find_test_dataset, find_test_pipeline, load_model,
-                            open_config)
+from .model_loading import (find_dataset_setting, find_test_dataset,
+                            find_test_pipeline, load_model, open_config)
 from .pose_tracks import PoseTracks, read_pose_arrays
 from .progress import ProgressLine, format_seconds
 
@@ -121,10 +122,11 @@ class PoseSequenceInferencer:
         self.completes = model.test_source == '3d'
         self.masking = getattr(model.backbone, 'masking', False)
         dataset = find_test_dataset(self.config)
-        self.skeleton = SKELETONS[dataset.get('skeleton', 'h36m17')]
-        self.causal = dataset.get('causal', False)
-        self.seq_len = getattr(model.backbone, 'num_frames',
-                               dataset.get('seq_len', 243))
+        skeleton, self.causal, seq_len = (
+            find_dataset_setting(dataset, key, PoseSequenceDataset)
+            for key in ('skeleton', 'causal', 'seq_len'))
+        self.skeleton = SKELETONS[skeleton]
+        self.seq_len = getattr(model.backbone, 'num_frames', seq_len)
         num_joints = getattr(model.backbone, 'num_joints',
                              self.skeleton.num_joints)
         if num_joints != self.skeleton.num_joints:
@@ -145,6 +147,7 @@ class PoseSequenceInferencer:
                  *,
                  layout: Optional[str] = None,
                  min_frames: int = 1,
+                 max_gap: int = 30,
                  axes: str = 'camera',
                  frame_step: int = 1,
                  window_step: Optional[int] = None,
@@ -166,19 +169,23 @@ class PoseSequenceInferencer:
                 video, pixels. Needed to lift, unless the file tells.
             scores (array-like, optional): (N, J), of the detector.
             hidden (array-like, optional): (N, J) bool, joints that are not to
-                be used. NaN are hidden anyway.
+                be used. Hidden anyway are NaN, and 2D joints at (0, 0) with
+                score 0: nobody saw them.
             layout (str, optional): Joints of 2D poses: 'coco17', 'halpe26' or
                 'h36m17'. Defaults to the model's own; for ``.json`` to what
                 the number of joints says.
             min_frames (int): Shorter tracks of detections are left out.
+            max_gap (int): So many frames in a row that a track of detections
+                leaves out are filled in. After a longer gap a new track
+                begins.
             axes (str): Of the 3D poses, those that come in as well as those
                 that go out: 'camera', 'y-up' or 'z-up'.
             frame_step (int): Frames of the video from one frame of a window
                 to the next: its frame rate divided by the model's.
             window_step (int, optional): Frames from one window to the next.
                 By default a model with a target frame has a window for
-                each frame; one without has T // 3. A number makes any model
-                predict all frames of its windows.
+                each frame; one without has T // 3. A number, at most T,
+                makes any model predict all frames of its windows.
             score_threshold (float, optional): Joints with lower scores are
                 hidden, if the model can do without them (``masking``);
                 otherwise all are used. Defaults to that of the config's
@@ -206,7 +213,7 @@ class PoseSequenceInferencer:
                 self.score_threshold
                 if score_threshold is None else score_threshold)
             tracks = self._read_2d(poses, image_size, scores, hidden, layout,
-                                   min_frames, threshold)
+                                   min_frames, max_gap, threshold)
         predicted = self._predict(tracks, frame_step, window_step,
                                   show_progress)
         return self._collect(tracks, predicted, axes)
@@ -217,7 +224,7 @@ class PoseSequenceInferencer:
 
     # ----------------------------- reading -----------------------------
     def _read_2d(self, poses, image_size, scores, hidden, layout, min_frames,
-                 threshold) -> List[_Track]:
+                 max_gap, threshold) -> List[_Track]:
         if layout is not None and layout not in DETECTOR_LAYOUTS:
             raise ValueError(f"unknown layout '{layout}', expected one of "
                              f'{sorted(DETECTOR_LAYOUTS)}')
@@ -233,6 +240,7 @@ class PoseSequenceInferencer:
                     image_size,
                     layout,
                     min_frames,
+                    max_gap,
                     skeleton=self.skeleton.name,
                     lazy_init=True).load_sequences()
                 return [
@@ -249,10 +257,7 @@ class PoseSequenceInferencer:
         if image_size is None:
             raise ValueError(f'{where}: image_size=(width, height) is needed '
                              'to lift')
-        size = tuple(int(x) for x in np.ravel(image_size))
-        if len(size) != 2 or min(size) < 1:
-            raise ValueError('image_size must be (width, height), pixels, got '
-                             f'{image_size}')
+        size = check_image_size(image_size, 'image_size')
         num_joints = (
             len(DETECTOR_LAYOUTS[layout])
             if layout else self.skeleton.num_joints)
@@ -287,13 +292,19 @@ class PoseSequenceInferencer:
     def _track_2d(self, where: str, sequence: PoseSequence, poses: np.ndarray,
                   hidden: Any, threshold: float) -> _Track:
         missing = ~np.isfinite(poses).all(-1) | _hidden(hidden, poses)
+        if sequence.scores is not None:
+            unseen = not_seen(
+                np.concatenate([poses, sequence.scores[..., None]], -1))
+            missing |= unseen
+            poses = np.where(unseen[..., None], np.float32(np.nan), poses)
         if not self.masking:
             if missing.any():
-                frames = np.flatnonzero(missing.any(1))
+                frames = np.flatnonzero(missing.any(1)) + sequence.first_frame
                 raise ValueError(
                     self._wants_all(
                         f'{where} lack some in {len(frames)} of {len(poses)} '
-                        f'frames, the first {frames[:5]}'))
+                        f'frames, the first {frames[:5]}: NaN, hidden, or at '
+                        '(0, 0) with score 0'))
         else:
             if sequence.scores is not None:
                 missing |= ~(sequence.scores >= threshold)
@@ -313,10 +324,7 @@ class PoseSequenceInferencer:
             poses = _first(arrays, where, 'poses', 'joints_3d', 'keypoints_3d')
             hidden = arrays.get('hidden') if hidden is None else hidden
             if 'clip_start' in arrays:
-                names = _first(arrays, where, 'clip_name').tolist()
-                ends = arrays['clip_start'] + _first(arrays, where,
-                                                     'clip_length')
-                parts = list(map(slice, arrays['clip_start'], ends))
+                names, parts = _clips(arrays, where)
         poses = _numbers(poses, where, (self.skeleton.num_joints, 3))
         hidden = _hidden(hidden, poses) | ~np.isfinite(poses).all(-1)
         parts = parts or [slice(0, len(poses))]
@@ -354,9 +362,10 @@ class PoseSequenceInferencer:
                  window_step: Optional[int],
                  show_progress: bool) -> List[np.ndarray]:
         """(N, J, 3) of each track, camera's axes, root at the origin."""
-        if window_step is not None and window_step < 1:
-            raise ValueError(f'window_step must be at least 1, got '
-                             f'{window_step}')
+        if window_step is not None and not 1 <= window_step <= self.seq_len:
+            raise ValueError(
+                f'window_step must be from 1 to {self.seq_len}, the frames of '
+                f'a window, or some frames have none; got {window_step}')
         every = window_step is not None or isinstance(self.model.heads['3d'],
                                                       MPMDecoderHead)
         if every and window_step is None:
@@ -420,9 +429,12 @@ class PoseSequenceInferencer:
             if self.completes:
                 poses = np.where(track.hidden[..., None], poses + given[:, :1],
                                  given)
+            hidden = track.hidden
+            if not self.masking and sequence.scores is not None:
+                hidden = sequence.scores == 0
             columns = dict(
                 keypoints_3d=poses,
-                hidden=track.hidden,
+                hidden=hidden,
                 frame_indices=np.arange(len(poses)) + sequence.first_frame,
                 track_ids=np.full(len(poses), sequence.subject))
             if not self.completes:
@@ -502,6 +514,22 @@ def _first(arrays: Dict[str, np.ndarray], where: str, *keys:
             return arrays[key]
     raise ValueError(f'{where}: expected {" or ".join(map(repr, keys[-2:]))}, '
                      f'got {sorted(arrays)}')
+
+
+def _clips(arrays: Dict[str, np.ndarray], where: str) -> tuple:
+    """Names and slices of the clips of a file."""
+    starts, lengths, names = (
+        _first(arrays, where, f'clip_{key}').tolist()
+        for key in ('start', 'length', 'name'))
+    if not len(starts) == len(lengths) == len(names):
+        raise ValueError(f"{where}: 'clip_start', 'clip_length' and "
+                         "'clip_name' must have one entry for each clip, got "
+                         f'{len(starts)}, {len(lengths)} and {len(names)}')
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"{where}: 'clip_name' must tell clips apart, got "
+                         f'{twice[:5]} more than once')
+    return names, [slice(a, a + n) for a, n in zip(starts, lengths)]
 
 
 def _numbers(array: Any, where: str, *shapes: Tuple[int, ...]) -> np.ndarray:

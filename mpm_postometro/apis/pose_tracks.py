@@ -23,8 +23,10 @@ class PoseTracks:
         keypoints_3d (np.ndarray): (N, J, 3) float32, metres. Lifted poses
             have the root joint (pelvis, joint 0) at the origin; completed
             ones stay where they were.
-        hidden (np.ndarray): (N, J) bool, joints that the network did not
-            see: it guessed them from the others.
+        hidden (np.ndarray): (N, J) bool, joints that were not seen. A network
+            that can do without them guessed them from the others; one that
+            cannot (``masking=False``) took the 2D joint as it came, here with
+            score 0: in frames that were filled in, all of them.
         frame_indices (np.ndarray): (N, ) int64, numbers in the video.
         track_ids (np.ndarray): (N, ) text, the person; '' if there is one
             without a name.
@@ -32,7 +34,8 @@ class PoseTracks:
         axes (str): 'camera' (x right, y down, z forward), 'y-up' or 'z-up';
             see :mod:`mpm_postometro.bodies.axes`.
         keypoints_2d (np.ndarray, optional): (N, J, 2) float32, what was
-            lifted, pixels; NaN where it was not given.
+            lifted, pixels; NaN where it was not given, or was at (0, 0)
+            with score 0.
         keypoint_scores (np.ndarray, optional): (N, J) float32, of the
             detector.
         image_size (tuple[int, int], optional): Width and height, pixels.

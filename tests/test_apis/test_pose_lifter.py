@@ -1,6 +1,7 @@
 # Copyright (c) The mpm_postometro authors. All rights reserved.
 """Lifting and completing sequences of any length."""
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from mpm_postometro.bodies.axes import turn_axes
 from mpm_postometro.bodies.skeletons import SKELETONS
 
 SIZE = (640, 480)
+MPM = Path(__file__).parents[2] / 'configs' / 'mpm'
 FLIP = list(SKELETONS['h36m17'].flip_indices)
 
 
@@ -101,6 +103,27 @@ def test_windows_of_one_clip_are_one_pass(load, kind):
     tracks = load(kind)(poses, SIZE, window_step=3)
     frames, _ = predict_by_hand(load(kind), normalized(poses)[None])
     np.testing.assert_allclose(tracks.keypoints_3d, frames[0], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    'name',
+    sorted(p.stem for p in MPM.glob('*.py') if '_pretrain' not in p.stem))
+def test_all_configs_fit(name):
+    config = Config.fromfile(MPM / f'{name}.py')
+    backbone = config.model.backbone
+    backbone.init_cfg = None  # weights that are not there
+    inferencer = PoseSequenceInferencer(config, device='cpu')
+    assert inferencer.seq_len == int(name.rsplit('-', 1)[1][:-1])
+    if '3dhp' not in name:
+        assert inferencer.skeleton.name == ('h36m16'
+                                            if '-mix' in name else 'h36m17')
+        return
+    assert inferencer.skeleton.name == 'h36m16'
+    poses = pixels(3, 17)
+    tracks = inferencer(poses[:, :16], SIZE)
+    assert tracks.keypoints_3d.shape == (3, 16, 3)
+    assert tracks.joint_names == SKELETONS['h36m16'].joint_names
+    assert np.isfinite(tracks.keypoints_3d).all()
 
 
 def test_short_clips_are_padded_at_both_ends(load):
@@ -289,6 +312,43 @@ def test_tracks_of_detections(load, tmp_path):
                                   SKELETONS['h36m17'].joint_names)
 
 
+def test_joints_that_nobody_saw(load, tmp_path):
+    results = detections(tmp_path, [0, 1, 2, 3], 1)
+    knee = SKELETONS['coco17'].index('left_knee')
+    for result in results[:2]:
+        result['keypoints'][3 * knee:3 * knee + 3] = [0, 0, 0]
+    results[2]['keypoints'][3 * knee + 2] = 0  # its place is told
+    path = tmp_path / 'found.json'
+    path.write_text(json.dumps(results))
+    with pytest.raises(
+            ValueError,
+            match=r'masking=False\), but .*found.json lack some in 2 of 4 '
+            r'frames, the first \[0 1\].* at \(0, 0\) with score 0'):
+        load('lift')(path, SIZE)
+    tracks = load('occluded')(path, SIZE, score_threshold=0)
+    knee = SKELETONS['h36m17'].index('left_knee')
+    assert np.argwhere(tracks.hidden).tolist() == [[0, knee], [1, knee]]
+    np.testing.assert_array_equal(
+        np.isnan(tracks.keypoints_2d).any(-1), tracks.hidden)
+    # the same as an array
+    poses = np.reshape([r['keypoints'] for r in results], (4, 17, 3))
+    alone = load('occluded')(poses, SIZE, layout='coco17', score_threshold=0)
+    np.testing.assert_array_equal(alone.keypoints_3d, tracks.keypoints_3d)
+    with pytest.raises(ValueError, match='lack some in 2 of 4 frames'):
+        load('lift')(poses, SIZE, layout='coco17')
+
+
+def test_frames_that_are_filled_in_are_marked(load, tmp_path):
+    path = tmp_path / 'found.json'
+    path.write_text(json.dumps(detections(path, [3, 4, 7, 40], 1)))
+    tracks = load('lift')(path, SIZE)
+    assert tracks.frame_indices.tolist() == [3, 4, 5, 6, 7, 40]
+    assert tracks.track_ids.tolist() == ['1 from 3'] * 5 + ['1 from 40']
+    assert tracks.hidden.all(1).tolist() == [0, 0, 1, 1, 0, 0]
+    assert tracks.hidden.any(1).tolist() == [0, 0, 1, 1, 0, 0]
+    assert len(load('lift')(path, SIZE, max_gap=40)) == 38
+
+
 def test_real_detections(load, data_dir):
     path = data_dir / 'detections' / 'boxing2_alphapose-results.json'
     tracks = load('lift')(path, SIZE, axes='y-up')
@@ -359,6 +419,9 @@ def _nan(poses, *at):
                              layout='coco'), "unknown layout 'coco'"),
     ('lift', pixels(9), dict(image_size=SIZE, axes='up'), "axes 'up'"),
     ('lift', pixels(9), dict(image_size=SIZE, window_step=0), 'window_step'),
+    ('lift', pixels(9), dict(
+        image_size=SIZE, window_step=10), 'window_step must be from 1 to 9'),
+    ('completion', metres(9), dict(window_step=10), 'window_step must be'),
     ('lift', pixels(9), dict(image_size=SIZE, frame_step=0), 'frame_step'),
     ('occluded', pixels(9), dict(image_size=SIZE, scores=np.ones(
         (8, 17))), '8 frames'),
@@ -391,6 +454,18 @@ def test_bad_files(load, tmp_path):
         clip_name=['a'])
     with pytest.raises(ValueError, match='beyond the 9 frames'):
         load('completion')(path)
+    for names, message in ((['a', 'b', 'a'],
+                            r"'clip_name' must tell clips apart, got \['a'\]"),
+                           (['a', 'b'], "'clip_start', 'clip_length' and 'cl"
+                            "ip_name' must have one entry .* 3, 3 and 2")):
+        np.savez(
+            path,
+            joints_3d=metres(9),
+            clip_start=[0, 3, 6],
+            clip_length=[3, 3, 3],
+            clip_name=names)
+        with pytest.raises(ValueError, match=f'poses.npz: {message}'):
+            load('completion')(path)
     path.write_bytes(b'PK broken')
     with pytest.raises(ValueError, match='expected plain arrays'):
         load('lift')(path, SIZE)
