@@ -15,6 +15,13 @@ from mpm_postometro.bodies.axes import AXES
 from mpm_postometro.visualization import VIDEO_FORMATS
 
 
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float('inf'):
+        raise argparse.ArgumentTypeError(f'must be positive, got {text}')
+    return value
+
+
 def parse_args(argv=None):
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -39,6 +46,12 @@ def parse_args(argv=None):
         default=1,
         help='shorter tracks of detections are left out')
     parser.add_argument(
+        '--max-gap',
+        type=int,
+        default=30,
+        help='frames in a row that are filled in where a track leaves them '
+        'out; after a longer gap a new one begins')
+    parser.add_argument(
         '--axes',
         choices=list(AXES),
         default='camera',
@@ -62,7 +75,8 @@ def parse_args(argv=None):
         choices=[*VIDEO_FORMATS, 'none'],
         default='mp4',
         help='film to draw of each track')
-    parser.add_argument('--fps', type=float, default=30., help='of the video')
+    parser.add_argument(
+        '--fps', type=_positive, default=30., help='of the video')
     parser.add_argument(
         '--turn',
         type=float,
@@ -92,6 +106,7 @@ def main(argv=None) -> int:
             args.image_size,
             layout=args.layout,
             min_frames=args.min_frames,
+            max_gap=args.max_gap,
             axes=args.axes,
             frame_step=args.frame_step,
             window_step=args.window_step,

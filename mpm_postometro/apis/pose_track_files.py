@@ -30,7 +30,11 @@ def draw_track(track: PoseTracks,
 
     Returns:
         SkeletonVideo: A sequence of pictures.
+
+    Raises:
+        ValueError: If ``fps`` is not positive.
     """
+    _check_fps(fps)
     skeleton = next(s for s in SKELETONS.values()
                     if s.joint_names == track.joint_names)
     space = partial(
@@ -83,7 +87,11 @@ def write_pose_files(tracks: PoseTracks,
 
     Returns:
         list[Path]: The files.
+
+    Raises:
+        ValueError: If ``fps`` is not positive. Nothing is written then.
     """
+    _check_fps(fps)
     out_dir = Path(out_dir)
     files = [tracks.save(out_dir / f'{stem}_3d.npz')]
     every = list(tracks.tracks()) if video else []
@@ -109,3 +117,8 @@ def write_pose_files(tracks: PoseTracks,
         line.say(f'{written} frames drawn in {format_seconds(spent)}, '
                  f'{written / spent:.0f} frames/s')
     return files
+
+
+def _check_fps(fps: float) -> None:
+    if not 0 < fps < float('inf'):
+        raise ValueError(f'fps must be positive, got {fps}')

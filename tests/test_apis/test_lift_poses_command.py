@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from mpm_postometro.apis import PoseSequenceInferencer, read_pose_tracks
+from mpm_postometro.apis.pose_track_files import draw_track, write_pose_files
 
 
 @pytest.fixture
@@ -84,8 +85,8 @@ def test_settings_reach_the_inferencer(command, found, tmp_path):
     arguments = ('--image-size', 640, 480, '--video', 'none')
     assert command('occluded', found, *arguments, '--min-frames', 4,
                    '--score-threshold', 100, '--layout', 'h36m17',
-                   '--frame-step', 2, '--window-step', 2, '--cfg-options',
-                   'model.test_cfg.flip_test=False') == 0
+                   '--frame-step', 2, '--window-step', 2, '--max-gap', 0,
+                   '--cfg-options', 'model.test_cfg.flip_test=False') == 0
     assert [p.name for p in (tmp_path / 'out').iterdir()] == ['found_3d.npz']
     tracks = read_pose_tracks(tmp_path / 'out' / 'found_3d.npz')
     assert len(tracks) == 5
@@ -98,4 +99,22 @@ def test_errors_are_one_line(command, found, tmp_path, capsys):
     assert text.startswith('error: ') and 'image_size' in text
     assert command('lift', tmp_path / 'gone.npy') == 1
     assert 'gone.npy: no such file' in capsys.readouterr().err
+    assert command('lift', found, '--image-size', 640, 480, '--max-gap',
+                   -1) == 1
+    assert 'max_gap must be at least 0' in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        command('lift', found, '--fps', 0)
+    assert 'argument --fps: must be positive' in capsys.readouterr().err
+    assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parametrize('fps', [0, -30., float('nan')])
+def test_frame_rates_are_positive(sequence_models, tmp_path, fps):
+    tracks = PoseSequenceInferencer(*sequence_models['lift'],
+                                    'cpu')(np.random.default_rng(0).uniform(
+                                        9, 300, (2, 17, 2)), (640, 480))
+    with pytest.raises(ValueError, match='fps must be positive'):
+        draw_track(tracks, fps=fps)
+    with pytest.raises(ValueError, match='fps must be positive'):
+        write_pose_files(tracks, tmp_path / 'out', 'a', fps=fps)
     assert not (tmp_path / 'out').exists()
