@@ -3,6 +3,7 @@ import base64
 import multiprocessing
 import os
 import pickle
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -96,35 +97,38 @@ def _run(context, file, workers):
     return results
 
 
-def test_forked_workers_do_not_share_a_position(path):
+def test_forked_workers(path):
     file = TSVFile(path)
     file.image(3)  # the parent's file is open when it forks
-    results = _run(multiprocessing.get_context('fork'), file, 3)
+    results = _run(multiprocessing.get_context('fork'), file, 2)
     assert all(good for _, good in results)
     assert _read_all(file, 0)[1]
 
 
-_forked = None
-
-
-def _read_inherited(seed):
-    return _read_all(_forked, seed)[1]
-
-
-def test_forked_workers_that_inherit_an_open_file(path):
-    global _forked
-    _forked = TSVFile(path)
-    with multiprocessing.get_context('fork').Pool(3) as pool:
-        result = pool.map_async(_read_inherited, range(6))
-        assert _read_all(_forked, 99)[1]  # at the same time
-        assert all(result.get())
-
-
-def test_threads(path):
+def test_a_forked_child_leaves_the_position_of_its_parent_alone(path):
     file = TSVFile(path)
-    with ThreadPoolExecutor(3) as pool:
-        results = list(pool.map(lambda seed: _read_all(file, seed), range(6)))
-    assert all(good for _, good in results)
+    file.image(3)
+    position = file._local.file.tell()
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if _same(_colours(file, [7, 1]), [7, 1]) else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert file._local.file.tell() == position
+
+
+def test_threads_have_a_file_each(path):
+    file = TSVFile(path)
+    together = threading.Barrier(2, timeout=60)
+
+    def read(row):
+        right = _same(_colours(file, [row]), [row])
+        together.wait()
+        return right, id(file._local.file)
+
+    with ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(read, (2, 6)))
+    assert all(right for right, _ in results)
+    assert results[0][1] != results[1][1]
 
 
 def test_spawned_workers(path):
