@@ -462,7 +462,7 @@ def report_occluded(args, study: Study, results: List[dict], path: str) -> str:
              lambda: test.maps(plain, '2d').fit(_visible(p)).method, '2d')
         for p in pairs
     ]
-    seen = test.network(plain, test.dataset(plain), '2d')
+    seen = test.network(plain, test.dataset(plain), '2d', 'visible')
     rows = [[title] +
             [f"{x['mpjpe_hidden']:.1f} ({x['mpjpe']:.1f})" for x in found]
             for title, found in methods.items()]
