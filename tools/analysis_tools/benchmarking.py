@@ -64,5 +64,6 @@ def printed_by(script: str, args, *flags: str, **changes) -> float:
     command = [sys.executable, script, *flags]
     for key, value in {**vars(args), **changes}.items():
         if value is not None:
-            command += [f'--{key.replace("_", "-")}', str(value)]
+            values = value if isinstance(value, (list, tuple)) else [value]
+            command += [f'--{key.replace("_", "-")}', *map(str, values)]
     return json.loads(subprocess.check_output(command, text=True))
