@@ -10,4 +10,5 @@ cd "$ROOT"
 # Small tensors: more threads than processes only get into each other's way.
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 export MPLBACKEND=${MPLBACKEND:-Agg}
-exec "$ROOT/.venv/bin/python" -m pytest "$@"
+# A process a core; all tests of a file in one, for what they share. `-n 0`: one.
+exec "$ROOT/.venv/bin/python" -m pytest -n auto --dist loadfile "$@"

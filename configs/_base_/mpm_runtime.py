@@ -36,5 +36,5 @@ val_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=False, round_up=False))
 test_dataloader = val_dataloader
 
-val_evaluator = dict(type='PoseSequenceMetric')
-test_evaluator = val_evaluator
+val_evaluator = dict(type='PoseSequenceMetric', group_by=None)
+test_evaluator = dict(type='PoseSequenceMetric')

@@ -183,19 +183,21 @@ class PoseSequenceMetric(BaseMetric):
             self._write(results, measured)
         groups, group_of = np.unique([row[1] for row in results],
                                      return_inverse=True)
-        metrics = {}
+        overall, of_groups = {}, {}
         for name, (values, counts) in measured.items():
             if name == _HIDDEN and not counts.any():
                 continue
-            metrics[name] = _mean(values[counts])
-            means = []
+            overall[name] = _mean(values[counts])
+            means = {}
             for index, group in enumerate(groups):
                 inside = counts & (group_of == index)
                 if group and inside.any():
-                    means.append(_mean(values[inside]))
-                    metrics[f'{name}_{group}'] = means[-1]
+                    means[f'{name}_{group}'] = _mean(values[inside])
             if means:
-                metrics[f'{name}_{self.group_by}_mean'] = _mean(means)
+                of_groups[f'{name}_{self.group_by}_mean'] = _mean(
+                    list(means.values()))
+                of_groups.update(means)
+        metrics = {**overall, **of_groups}
         # float: MMEngine's JSON files leave integers out
         metrics['frames'] = float(sum(row[0][0] > 0 for row in results))
         if metrics['frames'] and any(map(math.isnan, metrics.values())):
