@@ -9,7 +9,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmpose.registry import MODELS
-from tiny_sequences import write_mocap
+from tiny_clips import write_mocap
 
 from mpm_postometro.compat import load_checkpoint_file
 

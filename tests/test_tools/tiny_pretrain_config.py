@@ -3,7 +3,7 @@
 # dropout of each epoch, shuffled clips, Adam and BatchNorm as in every config.
 _base_ = ['../../configs/mpm/mpm_pretrain_small_cmu-27f.py']
 custom_imports = dict(
-    imports=['mpm_postometro', 'tiny_training', 'tiny_sequences'],
+    imports=['mpm_postometro', 'tiny_training', 'tiny_clips'],
     allow_failed_imports=False)
 
 randomness = dict(seed=3)
