@@ -15,18 +15,19 @@ model = dict(
     ],
     test_cfg=dict(source='3d'))
 
+mask = dict(type='RandomSpatioTemporalMask', frame_ratio=0.6, num_joints=5)
 train_pipeline = [
     dict(type='NormalizeScreen'),
     dict(type='RootRelative'),
     dict(type='FlipSequence'),
-    dict(type='RandomSpatioTemporalMask', frame_ratio=0.6, num_joints=5),
+    mask,
     dict(type='PackPoseSequence'),
 ]
 # Validation tells the error of masked 3D modelling.
 test_pipeline = [
     dict(type='NormalizeScreen'),
     dict(type='RootRelative'),
-    dict(type='RandomSpatioTemporalMask', frame_ratio=0.6, num_joints=5),
+    mask,
     dict(type='PackPoseSequence'),
 ]
 train_dataloader = dict(dataset=dict(seq_len=243, pipeline=train_pipeline))

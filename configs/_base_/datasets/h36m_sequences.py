@@ -1,5 +1,5 @@
 # Human3.6M as VideoPose3D prepares it, with CPN's detections. All of S9 and
-# S11 is the test set; training looks at every 20th of its frames.
+# S11 is the test set, of which validation sees every 20th frame.
 h36m_train = dict(
     type='H36MSequenceDataset',
     data_root='data/h36m/',
