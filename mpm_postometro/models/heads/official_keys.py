@@ -1,34 +1,33 @@
 # Copyright (c) The mpm_postometro authors. All rights reserved.
 """Parameter names of the published FastMETRO and PostoMETRO networks."""
-import re
 from typing import Dict, Optional
 
 from torch import Tensor
 
-__all__ = ['from_official_key', 'head_state_from_official']
+__all__ = ['from_official_key', 'head_state_from_official', 'to_official_key']
 
-# (pattern, ours); the first that matches wins
-_RULES = (
-    (r'transformer_(\d+)\.(.+)',
-     lambda m: f'transformers.{int(m[1]) - 1}.{m[2]}'),
-    (r'dim_reduce_enc_cam\.(\w+)', r'reductions.0.camera.\1'),
-    (r'dim_reduce_enc_img\.(\w+)', r'reductions.0.image.\1'),
-    (r'dim_reduce_enc_pct\.(\w+)', r'reductions.0.pose.\1'),
-    (r'dim_reduce_dec\.(\w+)', r'reductions.0.queries.\1'),
-    (r'cam_token_embed\.(\w+)', r'camera_token.\1'),
-    (r'joint_token_embed\.(\w+)', r'joint_tokens.\1'),
-    (r'vertex_token_embed\.(\w+)', r'vertex_tokens.\1'),
-    (r'cam_predictor\.(\w+)', r'camera_head.\1'),
-    (r'xyz_regressor\.(\w+)', r'coordinate_head.\1'),
-    (r'conv_1x1\.(\w+)', r'image_proj.\1'),
-    (r'coarse2intermediate_upsample\.(\w+)', r'upsampler.steps.0.\1'),
+# Published module: ours.
+_MODULES = {
+    'transformer_1': 'transformers.0',
+    'transformer_2': 'transformers.1',
+    'dim_reduce_enc_cam': 'reductions.0.camera',
+    'dim_reduce_enc_img': 'reductions.0.image',
+    'dim_reduce_enc_pct': 'reductions.0.pose',
+    'dim_reduce_dec': 'reductions.0.queries',
+    'cam_token_embed': 'camera_token',
+    'joint_token_embed': 'joint_tokens',
+    'vertex_token_embed': 'vertex_tokens',
+    'cam_predictor': 'camera_head',
+    'xyz_regressor': 'coordinate_head',
+    'conv_1x1': 'image_proj',
+    'coarse2intermediate_upsample': 'upsampler.steps.0',
     # PostoMETRO's pose modulator
-    (r'start_embed\.(\w+)', r'pose_modulator.start_embed.\1'),
-    (r'encoder\.(\d+)\.(.+)', r'pose_modulator.mixers.\1.\2'),
-    (r'encoder_layer_norm\.(\w+)', r'pose_modulator.norm.\1'),
-    (r'token_mlp\.(\w+)', r'pose_modulator.token_mlp.\1'),
-    (r'token_mixer\.(.+)', r'pose_modulator.proj.\1'),
-)
+    'start_embed': 'pose_modulator.start_embed',
+    'encoder': 'pose_modulator.mixers',
+    'encoder_layer_norm': 'pose_modulator.norm',
+    'token_mlp': 'pose_modulator.token_mlp',
+    'token_mixer': 'pose_modulator.proj',
+}
 
 
 def from_official_key(key: str) -> Optional[str]:
@@ -43,10 +42,17 @@ def from_official_key(key: str) -> Optional[str]:
         backbone, the pose branch ``pct.*``, the regressor of body
         parameters).
     """
-    for pattern, ours in _RULES:
-        match = re.fullmatch(pattern, key)
-        if match:
-            return ours(match) if callable(ours) else match.expand(ours)
+    module, _, rest = key.partition('.')
+    return f'{_MODULES[module]}.{rest}' if module in _MODULES else None
+
+
+def to_official_key(key: str) -> Optional[str]:
+    """Published name of a parameter of :class:`PostoMETROHead`, the inverse
+    of :func:`from_official_key`; None for what the published networks have
+    not."""
+    for official, ours in _MODULES.items():
+        if key.startswith(f'{ours}.'):
+            return official + key[len(ours):]
     return None
 
 

@@ -2,6 +2,9 @@
 from .guided_topdown import GuidedTopdownPoseEstimator
 from .mesh_estimator import MeshEstimator
 from .mpm_estimator import MPMEstimator
+from .official_mesh_keys import (MeshWeights, check_mesh_fits,
+                                 from_official_mesh_state,
+                                 to_official_mesh_state)
 from .official_pct_keys import (PCTWeights, check_fits, from_official_pct_key,
                                 from_official_pct_state, to_official_pct_key,
                                 to_official_pct_state)
@@ -10,7 +13,9 @@ from .tokenizer_estimator import TokenizerEstimator
 
 __all__ = [
     'GuidedTopdownPoseEstimator', 'MPMEstimator', 'MeshEstimator',
-    'PCTWeights', 'SequenceDataPreprocessor', 'TokenizerEstimator',
-    'check_fits', 'from_official_pct_key', 'from_official_pct_state',
-    'to_official_pct_key', 'to_official_pct_state'
+    'MeshWeights', 'PCTWeights', 'SequenceDataPreprocessor',
+    'TokenizerEstimator', 'check_fits', 'check_mesh_fits',
+    'from_official_mesh_state', 'from_official_pct_key',
+    'from_official_pct_state', 'to_official_mesh_state', 'to_official_pct_key',
+    'to_official_pct_state'
 ]

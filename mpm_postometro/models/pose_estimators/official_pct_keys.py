@@ -49,6 +49,8 @@ KINDS = {
     'heatmap': ('backbone.', 'keypoint_head.'),
     'backbone': ('backbone.', ),
 }
+# PostoMETRO's network holds a classifier, of which it needs no more.
+_HOLDINGS = dict(KINDS, pose_branch=('backbone.', 'keypoint_head.'))
 # A parameter that tells the kind, there and here; the first that is found.
 _SIGNS = {
     'classifier':
@@ -74,7 +76,7 @@ class PCTWeights(NamedTuple):
     """Published weights under our names.
 
     Attributes:
-        kind (str): A key of :data:`KINDS`.
+        kind (str): A key of :data:`KINDS`, or 'pose_branch'.
         state_dict (dict[str, Tensor]): For the estimator of that kind.
         parts (dict[str, dict]): Configs of its parts, with the sizes that
             the shapes tell.
@@ -163,8 +165,9 @@ def from_official_pct_state(state: State,
     Args:
         state (dict[str, Tensor]): A published state dict, with or without
             ``module.`` before all names.
-        kind (str, optional): A key of :data:`KINDS`. Defaults to None, which
-            is read from the names.
+        kind (str, optional): A key of :data:`KINDS`, or 'pose_branch' for
+            what of a classifier predicts. Defaults to None, which is read
+            from the names.
 
     Returns:
         PCTWeights: See there.
@@ -180,7 +183,7 @@ def from_official_pct_state(state: State,
         state = {key[len('module.'):]: value for key, value in state.items()}
     state, dropped = _split_pretraining(state)
     found = kind or _detect(state, 0)
-    wanted = KINDS[found]
+    wanted = _HOLDINGS[found]
     removable = ('backbone.', ) if found == 'tokenizer' else ()
     if kind is not None:
         removable = tuple(_PREFIXES)
@@ -219,7 +222,8 @@ def from_official_pct_state(state: State,
 def to_official_pct_state(
     state: State,
     window_size: Sequence[int] = (16, 16, 16, 8),
-    pretrained_window_sizes: Sequence[int] = (12, 12, 12, 6)
+    pretrained_window_sizes: Sequence[int] = (12, 12, 12, 6),
+    kind: Optional[str] = None,
 ) -> Tuple[str, State]:
     """Our weights under the published names, with the tables of SwinV2.
 
@@ -228,15 +232,15 @@ def to_official_pct_state(
         window_size (Sequence[int]): As in ``TimmSwinV2``, the published ones
             by default.
         pretrained_window_sizes (Sequence[int]): Likewise.
+        kind (str, optional): As in :func:`from_official_pct_state`.
 
     Returns:
-        tuple[str, dict[str, Tensor]]: The kind, a key of :data:`KINDS`, and
-        the published state dict.
+        tuple[str, dict[str, Tensor]]: The kind and the published state dict.
 
     Raises:
         ValueError: If these are no weights of PCT as published.
     """
-    kind = _detect(state, 1)
+    kind = kind or _detect(state, 1)
     parts = _check(state, kind, official=False)
     official = {}
     for key, value in state.items():

@@ -8,7 +8,10 @@ from typing import Callable, Dict, Sequence, Tuple
 import torch
 from mmpose.registry import MODELS
 
-__all__ = ['differences', 'parameter_shapes', 'part_configs']
+__all__ = [
+    'count_layers', 'differences', 'mixers_cfg', 'parameter_shapes',
+    'part_configs', 'shape_of'
+]
 
 Shapes = Dict[str, Tuple[int, ...]]
 
@@ -18,7 +21,9 @@ def part_configs(shapes: Shapes, kind: str) -> Dict[str, dict]:
 
     Args:
         shapes (dict[str, tuple]): Shapes of its parameters, in our names.
-        kind (str): 'classifier', 'tokenizer', 'heatmap' or 'backbone'.
+        kind (str): 'classifier', 'tokenizer', 'heatmap', 'backbone' or
+            'pose_branch', which is a classifier without the backbone that
+            only guides its training.
 
     Returns:
         dict[str, dict]: By attribute of the estimator: ``backbone``,
@@ -33,12 +38,12 @@ def part_configs(shapes: Shapes, kind: str) -> Dict[str, dict]:
         parts['backbone'] = _swin_cfg(shapes, 'backbone')
     if kind == 'heatmap':
         parts['head'] = _heatmap_head_cfg(shapes)
-    if kind == 'classifier':
+    if kind in ('classifier', 'pose_branch'):
         parts['head'] = _pct_head_cfg(shapes)
         tokenizer = parts['head']['tokenizer']
     if kind == 'tokenizer':
         parts['tokenizer'] = tokenizer = _tokenizer_cfg(shapes, 'tokenizer')
-    if 'guide_ratio' in tokenizer:
+    if 'guide_ratio' in tokenizer and kind != 'pose_branch':
         parts['guide_backbone'] = _swin_cfg(shapes, 'guide_backbone')
     return parts
 
@@ -82,13 +87,15 @@ def differences(
                      for what, keys in wrong.items() if keys)
 
 
-def _shape(shapes: Shapes, key: str, dims: int = 2) -> Tuple[int, ...]:
+def shape_of(shapes: Shapes, key: str, dims: int = 2) -> Tuple[int, ...]:
+    """Shape of a parameter; a KeyError with its name if it is missing or has
+    another number of dimensions."""
     if len(shapes.get(key, ())) != dims:
         raise KeyError(key)
     return shapes[key]
 
 
-def _count(shapes: Shapes, prefix: str) -> int:
+def count_layers(shapes: Shapes, prefix: str) -> int:
     """Number of layers whose names are a prefix and a number."""
     matches = (re.match(rf'{re.escape(prefix)}\d+\.', key) for key in shapes)
     return len({match[0] for match in matches if match})
@@ -98,38 +105,39 @@ def _swin_cfg(shapes: Shapes, name: str) -> dict:
     stages = [f'{name}.layers.{stage}.blocks.' for stage in range(4)]
     return dict(
         type='TimmSwinV2',
-        embed_dim=_shape(shapes, f'{name}.patch_embed.proj.weight', 4)[0],
-        depths=tuple(_count(shapes, s) for s in stages),
+        embed_dim=shape_of(shapes, f'{name}.patch_embed.proj.weight', 4)[0],
+        depths=tuple(count_layers(shapes, s) for s in stages),
         num_heads=tuple(
-            _shape(shapes, f'{stage}0.attn.logit_scale', 3)[0]
+            shape_of(shapes, f'{stage}0.attn.logit_scale', 3)[0]
             for stage in stages))
 
 
-def _mixers_cfg(shapes: Shapes, name: str) -> dict:
-    token_hidden, _ = _shape(shapes, f'{name}.0.MLP_token.ff.0.weight')
-    channel_hidden, channels = _shape(shapes,
-                                      f'{name}.0.MLP_channel.ff.0.weight')
+def mixers_cfg(shapes: Shapes, name: str) -> dict:
+    """Sizes of the mixer layers ``name.0``, ``name.1``, ..."""
+    token_hidden, _ = shape_of(shapes, f'{name}.0.MLP_token.ff.0.weight')
+    channel_hidden, channels = shape_of(shapes,
+                                        f'{name}.0.MLP_channel.ff.0.weight')
     return dict(
-        num_blocks=_count(shapes, f'{name}.'),
+        num_blocks=count_layers(shapes, f'{name}.'),
         channels=channels,
         token_hidden=token_hidden,
         channel_hidden=channel_hidden)
 
 
 def _tokenizer_cfg(shapes: Shapes, name: str) -> dict:
-    num_tokens, num_joints = _shape(shapes, f'{name}.token_mlp.weight')
-    num_codes, token_dim = _shape(shapes, f'{name}.quantizer.codebook')
+    num_tokens, num_joints = shape_of(shapes, f'{name}.token_mlp.weight')
+    num_codes, token_dim = shape_of(shapes, f'{name}.quantizer.codebook')
     cfg = dict(
         type='PCTTokenizer',
         num_joints=num_joints,
         num_tokens=num_tokens,
         num_codes=num_codes,
         token_dim=token_dim,
-        coord_dims=_shape(shapes, f'{name}.recover_embed.weight')[0],
-        encoder=_mixers_cfg(shapes, f'{name}.encoder'),
-        decoder=_mixers_cfg(shapes, f'{name}.decoder'))
+        coord_dims=shape_of(shapes, f'{name}.recover_embed.weight')[0],
+        encoder=mixers_cfg(shapes, f'{name}.encoder'),
+        decoder=mixers_cfg(shapes, f'{name}.decoder'))
     if f'{name}.start_img_embed.weight' in shapes:
-        width, channels = _shape(shapes, f'{name}.start_img_embed.weight')
+        width, channels = shape_of(shapes, f'{name}.start_img_embed.weight')
         cfg.update(
             guide_ratio=width / cfg['encoder']['channels'],
             guide_channels=channels)
@@ -137,9 +145,9 @@ def _tokenizer_cfg(shapes: Shapes, name: str) -> dict:
 
 
 def _pct_head_cfg(shapes: Shapes) -> dict:
-    channels, in_channels = _shape(shapes, 'head.conv_trans.0.weight', 4)[:2]
-    mixers = _mixers_cfg(shapes, 'head.mixer_head')
-    cells = _shape(shapes, 'head.mixer_trans.ff.0.weight')[1] // channels
+    channels, in_channels = shape_of(shapes, 'head.conv_trans.0.weight', 4)[:2]
+    mixers = mixers_cfg(shapes, 'head.mixer_head')
+    cells = shape_of(shapes, 'head.mixer_trans.ff.0.weight')[1] // channels
     side = math.isqrt(cells)
     return dict(
         type='PCTHead',
@@ -147,7 +155,7 @@ def _pct_head_cfg(shapes: Shapes) -> dict:
         # Published ones are square.
         feat_size=(side, side) if side * side == cells else (cells, 1),
         conv_channels=channels,
-        conv_num_blocks=_count(shapes, 'head.conv_head.0.'),
+        conv_num_blocks=count_layers(shapes, 'head.conv_head.0.'),
         num_mixers=mixers['num_blocks'],
         hidden_channels=mixers['channels'],
         token_hidden=mixers['token_hidden'],
@@ -157,10 +165,11 @@ def _pct_head_cfg(shapes: Shapes) -> dict:
 
 def _heatmap_head_cfg(shapes: Shapes) -> dict:
     layers = [
-        _shape(shapes, f'head.deconv_layers.{3 * i}.weight', 4)
-        for i in range(_count(shapes, 'head.deconv_layers.') // 2)
+        shape_of(shapes, f'head.deconv_layers.{3 * i}.weight', 4)
+        for i in range(count_layers(shapes, 'head.deconv_layers.') // 2)
     ]
-    joints, channels, kernel, _ = _shape(shapes, 'head.final_layer.weight', 4)
+    joints, channels, kernel, _ = shape_of(shapes, 'head.final_layer.weight',
+                                           4)
     return dict(
         type='HeatmapHead',
         in_channels=layers[0][0] if layers else channels,
