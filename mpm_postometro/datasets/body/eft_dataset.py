@@ -1,20 +1,18 @@
 # Copyright (c) The mpm_postometro authors. All rights reserved.
 """EFT's fits of SMPL to people of COCO, MPII and LSPet."""
-import json
-import re
-from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, Union
+from typing import Any, Dict, List, Mapping
 
 import numpy as np
 import torch
 from mmpose.registry import DATASETS
 
 from mpm_postometro.bodies.rotations import matrix_to_axis_angle
+from .json_stream import iterate_json_list
 from .person_dataset import PersonDataset
 from .person_table import (NameList, PersonTable, box_from_center,
                            check_points, gather_points, names_of)
 
-__all__ = ['EFTDataset', 'iterate_json_list']
+__all__ = ['EFTDataset']
 
 _SHAPES = dict(
     parm_pose=(24, 3, 3),
@@ -22,54 +20,7 @@ _SHAPES = dict(
     bbox_center=(2, ),
     bbox_scale=(),
     gt_keypoint_2d=(49, 3))
-_CHUNK = 1 << 20
 _ROTATION_TOLERANCE = 1e-2
-
-
-def iterate_json_list(path: Union[str, Path], key: str) -> Iterator[Any]:
-    """The objects of a list in a JSON file, one after the other.
-
-    The file never lies in memory as a whole: a few hundred megabytes of text
-    make gigabytes of Python objects.
-
-    Args:
-        path (str | Path): The file: an object, with the list in it.
-        key (str): Name of the list.
-
-    Yields:
-        Any: Entry after entry.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If there is no such list, or it breaks off.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f'{path} does not exist')
-    decoder = json.JSONDecoder()
-    start = re.compile(rf'"{key}"\s*:\s*\[')
-    gap = re.compile(r'[\s,]*')
-    with open(path, encoding='utf-8') as file:
-        text = file.read(_CHUNK)
-        found = start.search(text)
-        if found is None:
-            raise ValueError(f"{path} has no list '{key}' at its beginning")
-        position, number = found.end(), 0
-        while True:
-            position = gap.match(text, position).end()
-            if text[position:position + 1] == ']':
-                return
-            try:
-                entry, position = decoder.raw_decode(text, position)
-            except json.JSONDecodeError as error:
-                more = file.read(max(_CHUNK, len(text)))
-                if not more:
-                    raise ValueError(f"{path}: '{key}' breaks off in entry "
-                                     f'{number}: {error.msg}') from None
-                text, position = text[position:] + more, 0
-                continue
-            yield entry
-            number += 1
 
 
 @DATASETS.register_module()

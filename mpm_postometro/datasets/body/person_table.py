@@ -10,7 +10,7 @@ from mpm_postometro.bodies.skeletons import SKELETONS, joint_mapping
 
 __all__ = [
     'GENDERS', 'NameList', 'PersonTable', 'box_from_center', 'check_column',
-    'check_points', 'gather_points', 'gender_codes',
+    'check_numbers', 'check_points', 'gather_points', 'gender_codes',
     'merge_without_duplicates', 'names_of'
 ]
 
@@ -362,6 +362,34 @@ def check_column(array: Any, where: str, count: int,
     numbers = _numbers(array, where, (count, *shape))
     _refuse_rows(~np.isfinite(numbers), where, 'is not finite')
     return numbers
+
+
+def check_numbers(value: Any, where: str, shape: Sequence[int]) -> np.ndarray:
+    """What one person has, as float32; see :func:`check_column`.
+
+    Args:
+        value (Any): Should be of the shape, finite; leading dimensions of 1
+            are taken off.
+        where (str): File and key, for the error.
+        shape (Sequence[int]): What is expected.
+
+    Returns:
+        np.ndarray: float32.
+
+    Raises:
+        ValueError: If it is something else.
+    """
+    try:
+        array = np.asarray(value, np.float32)
+    except (TypeError, ValueError):
+        raise ValueError(f'{where} must be numbers {tuple(shape)}') from None
+    while array.ndim > len(shape) and array.shape[0] == 1:
+        array = array[0]
+    if array.shape != tuple(shape):
+        raise ValueError(f'{where} must be {tuple(shape)}, got {array.shape}')
+    if not np.isfinite(array).all():
+        raise ValueError(f'{where} is not finite')
+    return array
 
 
 def check_points(array: Any,

@@ -4,6 +4,7 @@ from typing import Dict, Mapping, NamedTuple, Tuple
 
 import numpy as np
 import torch
+from mmengine.utils import ProgressBar
 
 from mpm_postometro.bodies import BodyModel, load_body
 from mpm_postometro.bodies.cameras import perspective_project
@@ -12,10 +13,12 @@ from mpm_postometro.bodies.rotations import (axis_angle_to_matrix,
 from .person_table import GENDERS
 
 __all__ = [
-    'LabelBodies', 'PosedBodies', 'boxes_about', 'project', 'turn_to_camera'
+    'LabelBodies', 'PosedBodies', 'boxes_about', 'fit_errors', 'project',
+    'turn_to_camera'
 ]
 
 _BATCH = 64
+_SHOW_FROM = 5000  # bodies whose posing takes seconds
 
 
 def project(points: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
@@ -82,6 +85,28 @@ def boxes_about(points: np.ndarray,
     margin = margin * (high - low).max(1, keepdims=True)
     boxes = np.concatenate([low - margin, high + margin], 1)
     return np.where((points[..., 2] > 0).all(1)[:, None], boxes, np.nan)
+
+
+def fit_errors(fitted: np.ndarray, measured: np.ndarray) -> np.ndarray:
+    """How far fitted bodies are off what was measured, wherever they stand.
+
+    Args:
+        fitted (np.ndarray): (N, K, 3), joints of the fits, metres.
+        measured (np.ndarray): (N, K, 4), the same joints and their weights.
+
+    Returns:
+        np.ndarray: (N, ), metres; the mean distance of the known joints once
+        their means are brought together, as Pose2Mesh and METRO measure it.
+        Infinite where none is known.
+    """
+    known = measured[..., 3:] > 0
+    off = np.where(known, fitted - measured[..., :3], 0).astype(np.float64)
+    with np.errstate(invalid='ignore', divide='ignore'):
+        count = known.sum(1, keepdims=True)
+        off -= off.sum(1, keepdims=True) / count
+        errors = np.where(known[..., 0], np.linalg.norm(off, axis=-1),
+                          0).sum(1) / count[:, 0, 0]
+    return np.where(np.isfinite(errors), errors, np.inf)
 
 
 class PosedBodies(NamedTuple):
@@ -160,6 +185,10 @@ class LabelBodies:
         batches = [(number, rows[i:i + _BATCH]) for number in np.unique(gender)
                    for rows in [np.flatnonzero(gender == number)]
                    for i in range(0, len(rows), _BATCH)]
+        bar = None
+        if count >= _SHOW_FROM:
+            print(f'Posing {count} labelled bodies:')
+            bar = ProgressBar(len(batches))
         for number, rows in batches:
             values = [
                 torch.from_numpy(np.ascontiguousarray(x[rows]))
@@ -169,4 +198,8 @@ class LabelBodies:
             vertices = body(*values).vertices
             joints[rows] = body.regress_joints(vertices, 'j14').numpy()
             bbox[rows] = boxes_about(vertices.numpy(), intrinsics[rows])
+            if bar is not None:
+                bar.update()
+        if bar is not None:
+            print()
         return PosedBodies(joints, bbox)

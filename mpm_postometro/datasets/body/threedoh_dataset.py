@@ -9,7 +9,7 @@ from mmpose.registry import DATASETS
 
 from .npz_tree import take
 from .person_dataset import PersonDataset
-from .person_table import (NameList, PersonTable, check_column, check_points,
+from .person_table import (NameList, PersonTable, check_numbers, check_points,
                            gather_points)
 from .smpl_labels import LabelBodies, project, turn_to_camera
 
@@ -83,7 +83,7 @@ class ThreeDOHDataset(PersonDataset):
             where = f"{self.ann_file}: '{key}'"
             names.append(str(take(person, 'img_path', where)))
             for name, shape in _SHAPES.items():
-                values[name][i] = _numbers(
+                values[name][i] = check_numbers(
                     take(person, name, where), f"{where}: '{name}'", shape)
             for name, shape in _JOINTS.items():
                 values[name][i] = _joints(
@@ -167,14 +167,6 @@ class ThreeDOHDataset(PersonDataset):
         return columns
 
 
-def _numbers(value, where: str, shape: tuple) -> np.ndarray:
-    """Numbers of a shape; leading dimensions of 1 are taken off."""
-    array = np.asarray(value)
-    while array.ndim > len(shape) and array.shape[0] == 1:
-        array = array[0]
-    return check_column(array[None], where, 1, shape)[0]
-
-
 def _joints(value, where: str, shape: tuple) -> np.ndarray:
     """Joints with weights, (K, D + 1)."""
     joints, dims = shape
@@ -186,7 +178,7 @@ def _joints(value, where: str, shape: tuple) -> np.ndarray:
             joints,
             dims + 1,
             clip=True)[0]
-    points = _numbers(value, where, shape)
+    points = check_numbers(value, where, shape)
     return np.concatenate([points, np.ones_like(points[:, :1])], 1)
 
 

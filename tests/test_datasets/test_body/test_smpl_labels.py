@@ -5,6 +5,7 @@ from labelled_people import body, make_people, pose_body
 
 from mpm_postometro.bodies.rotations import axis_angle_to_matrix
 from mpm_postometro.datasets.body.smpl_labels import (LabelBodies, boxes_about,
+                                                      fit_errors,
                                                       turn_to_camera)
 
 PEOPLE = make_people(3, seed=5)
@@ -69,3 +70,15 @@ def test_boxes():
     boxes = boxes_about(points, camera, margin=.1)
     np.testing.assert_allclose(boxes[0], [-20, -20, 120, 220], rtol=1e-6)
     assert np.isnan(boxes[1]).all()
+
+
+def test_errors_of_fits():
+    joints = np.random.RandomState(0).normal(0, 1, (4, 5, 3))
+    measured = np.concatenate([joints, np.ones((4, 5, 1))], -1)
+    fitted = joints + [[[3., -2, 9]]]
+    fitted[1, :2] += [[.04, 0, 0], [-.04, 0, 0]]  # the mean stays
+    measured[2, 3:] = 0
+    fitted[2, 3:] = 99
+    measured[3, :, 3] = 0
+    np.testing.assert_allclose(
+        fit_errors(fitted, measured), [0, .016, 0, np.inf], atol=1e-12)

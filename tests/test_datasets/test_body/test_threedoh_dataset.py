@@ -140,7 +140,7 @@ def test_labels_in_another_frame_are_left_out(tmp_path):
 
 @pytest.mark.parametrize('changes, message', [
     (dict(intri=None), "'00001' has no 'intri', only"),
-    (dict(pose=[[0.] * 69]), r"'00001': 'pose' must be \(1, 72\)"),
+    (dict(pose=[[0.] * 69]), r"'00001': 'pose' must be \(72,\)"),
     (dict(betas=[[float('nan')] * 10]), "'00001': 'betas' is not finite"),
     (dict(scale=0), "'00001': 'scale' must be positive, got 0"),
     (dict(bbox='box'), "'00001': 'bbox' must be"),
