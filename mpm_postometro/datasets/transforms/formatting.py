@@ -45,7 +45,9 @@ class PackMeshInputs(PackPoseInputs):
         tree (str): Skeleton of ``body_pose``, whose root is not in it.
         num_betas (int): Number of shape coefficients.
         meta_keys (Sequence[str], optional): As in ``PackPoseInputs``, whose
-            default with ``warp_mat`` and ``label_body`` is ours.
+            default is ours, with ``warp_mat``, ``label_body``, ``gender``,
+            ``sequence``, ``frame`` and ``annotation_id``, where a sample has
+            them.
         pack_transformed (bool): As in ``PackPoseInputs``.
     """
 
@@ -79,7 +81,8 @@ class PackMeshInputs(PackPoseInputs):
                  pack_transformed: bool = False) -> None:
         super().__init__(pack_transformed=pack_transformed)
         if meta_keys is None:
-            meta_keys = (*self.meta_keys, 'warp_mat', 'label_body')
+            meta_keys = (*self.meta_keys, 'warp_mat', 'label_body', 'gender',
+                         'sequence', 'frame', 'annotation_id')
         self.meta_keys = meta_keys
         k = SKELETONS[keypoints].num_joints
         j = SKELETONS[joints].num_joints

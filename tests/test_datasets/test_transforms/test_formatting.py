@@ -226,3 +226,11 @@ def test_works_after_topdown_affine():
     labels = steps(sample)['data_samples'].gt_instance_labels
     assert labels.keypoint_weights[0, 2:5].tolist() == [1, 0, 1]
     assert labels.keypoint_labels.any()
+
+
+def test_who_a_person_is_comes_along():
+    who = dict(gender='male', sequence='a_00', frame=7, annotation_id=2**40)
+    packed = PackMeshInputs()(dict(full_sample(), **who))['data_samples']
+    assert {key: packed.metainfo[key] for key in who} == who
+    packed = PackMeshInputs()(full_sample())['data_samples']
+    assert not set(who) & set(packed.metainfo)  # nothing is made up
