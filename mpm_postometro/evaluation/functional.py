@@ -114,19 +114,27 @@ def procrustes_align(pred: Tensor,
     dtype = pred.dtype
     work = torch.float64 if float64 else (
         dtype if dtype == torch.float64 else torch.float32)
-    moved = pred.to(work)
-    p, t = _drop(moved, weights), _drop(target.to(work), weights)
-    broken = ~(p.isfinite() & t.isfinite()).flatten(1).all(1)
+    # Meshes make this a matter of memory: few passes over the points.
+    moved, fixed = pred.to(work), target.to(work)
+    if weights is None:
+        p_mean, t_mean = moved.mean(1, True), fixed.mean(1, True)
+        moved = moved - p_mean
+        p, t = moved, fixed - t_mean
+        covariance = p.transpose(1, 2) @ t  # (B, 3, 3)
+        variance = torch.linalg.vector_norm(p, dim=(1, 2)).square()
+    else:
+        p, t = _drop(moved, weights), _drop(fixed, weights)
+        w = weights.to(p)
+        total = w.sum(1, keepdim=True).clamp(min=torch.finfo(work).tiny)
+        w = (w / total)[..., None]
+        p_mean, t_mean = (w * p).sum(1, True), (w * t).sum(1, True)
+        moved, p, t = moved - p_mean, p - p_mean, t - t_mean
+        covariance = p.transpose(1, 2) @ (w * t)
+        variance = (w * p * p).sum((1, 2))
     # the SVD would refuse the whole batch
-    p = torch.where(broken[:, None, None], torch.zeros_like(p), p)
-    t = torch.where(broken[:, None, None], torch.zeros_like(t), t)
-
-    w = p.new_ones(p.shape[:2]) if weights is None else weights.to(p)
-    total = w.sum(1, keepdim=True).clamp(min=torch.finfo(work).tiny)
-    w = (w / total)[..., None]
-    p_mean, t_mean = (w * p).sum(1, True), (w * t).sum(1, True)
-    p, t = p - p_mean, t - t_mean
-    covariance = p.transpose(1, 2) @ (w * t)  # (B, 3, 3)
+    finite = covariance.isfinite().flatten(1).all(1)
+    covariance = torch.where(finite[:, None, None], covariance,
+                             torch.zeros_like(covariance))
     u, s, vh = torch.linalg.svd(covariance)
     # turn the weakest axis instead of reflecting
     sign = torch.ones_like(s)
@@ -134,14 +142,14 @@ def procrustes_align(pred: Tensor,
         torch.det(u) * torch.det(vh) < 0, -torch.ones_like(s[:, -1]),
         torch.ones_like(s[:, -1]))
     rotation = (u * sign[:, None]) @ vh  # row vectors: p @ rotation
-    variance = (w * p * p).sum((1, 2))
     # what rounding leaves of one repeated point is no size to scale
     noise = (4 * torch.finfo(work).eps)**2 * p_mean.square().sum((1, 2))
+    if weights is None:
+        noise = noise * pred.shape[1]
     scale = torch.where(variance > noise, (s * sign).sum(1) / variance,
                         torch.zeros_like(variance))
-    aligned = scale[:, None, None] * ((moved - p_mean) @ rotation) + t_mean
-    aligned = torch.where(broken[:, None, None],
-                          torch.full_like(aligned, float('nan')), aligned)
+    scale = torch.where(finite, scale, torch.full_like(scale, float('nan')))
+    aligned = torch.baddbmm(t_mean, moved, scale[:, None, None] * rotation)
     return aligned.to(dtype)
 
 
@@ -149,7 +157,10 @@ def pa_mpjpe(pred: Tensor,
              target: Tensor,
              weights: Optional[Tensor] = None,
              float64: bool = True) -> Tensor:
-    """MPJPE of each person after :func:`procrustes_align` (B,)."""
+    """MPJPE of each person after :func:`procrustes_align` (B,).
+
+    PA-MPVPE, where the points are vertices.
+    """
     aligned = procrustes_align(pred, target, weights, float64)
     return mpjpe(aligned, target, weights)
 
