@@ -86,17 +86,19 @@ class MeshWeights(NamedTuple):
 
 
 # --------------------------------- names ---------------------------------
-def _from_official(key: str) -> Optional[str]:
+def _from_official(key: str, sequential: bool) -> Optional[str]:
     """Our name of a published parameter outside the pose branch; None if
-    nothing is known of it."""
+    nothing is known of it. FastMETRO's ResNet is ``sequential``."""
     module, _, name = key.partition('.')
     if module != 'backbone':
         ours = from_official_key(key)
         return None if ours is None else f'head.{ours}'
     if re.fullmatch(_NECK, name):
         return f'neck.{name}'
-    place, _, rest = name.partition('.')
-    return f'backbone.{_SEQUENTIAL.get(place, place)}.{rest}'
+    if sequential:
+        place, _, rest = name.partition('.')
+        return f'backbone.{_SEQUENTIAL.get(place, place)}.{rest}'
+    return key
 
 
 def _to_official(key: str, sequential: bool) -> str:
@@ -138,6 +140,7 @@ def from_official_mesh_state(state: State,
     if all(key.startswith('module.') for key in state):
         state = {key[len('module.'):]: value for key, value in state.items()}
     kind = _detect(state, 0)
+    sequential = 'backbone.0.weight' in state
     renamed: State = {}
     branch: State = {}
     dropped, unknown = [], []
@@ -148,12 +151,11 @@ def from_official_mesh_state(state: State,
         elif key.startswith('pct.'):
             branch[key[len('pct.'):]] = value
         else:
-            ours = _from_official(key)
+            ours = _from_official(key, sequential)
             if ours is None or ours in renamed:  # under two published names
                 unknown.append(key)
             else:
                 renamed[ours] = value
-    sequential = 'backbone.0.weight' in state
     parts = _check(renamed, kind, head_only,
                    lambda key: _to_official(key, sequential), unknown)
     pose_branch = None
@@ -203,8 +205,9 @@ def to_official_mesh_state(
             branch[name] = value
         elif module == 'head' or not head_only:
             own[key] = value
-    _check(own, kind, head_only, str)
-    sequential = kind == 'fastmetro'
+    parts = _check(own, kind, head_only, str)
+    sequential = kind == 'fastmetro' and parts.get('backbone',
+                                                   {}).get('type') == 'ResNet'
     official = {_to_official(key, sequential): v for key, v in own.items()}
     if kind == 'postometro' and not head_only:
         _, branch = _pct(to_official_pct_state, branch, window_size,
