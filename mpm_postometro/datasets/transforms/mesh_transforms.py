@@ -11,7 +11,6 @@ from typing import Dict, Optional, Sequence, Tuple
 import cv2
 import numpy as np
 import torch
-from mmcv.image import imflip
 from mmcv.transforms import BaseTransform
 from mmcv.transforms.utils import cache_randomness
 from mmengine.utils import is_seq_of
@@ -35,6 +34,33 @@ def _inside(points: np.ndarray, size: Tuple[int, int]) -> np.ndarray:
     """Which (..., 2) points lie on a picture of (w, h); NaN does not."""
     limit = np.asarray(size, np.float64) - 0.5
     return ((points >= -0.5) & (points < limit)).all(-1)
+
+
+def hide_keypoints(results: Dict, labelled: np.ndarray,
+                   hidden: np.ndarray) -> None:
+    """Note that keypoints went out of sight.
+
+    ``keypoints_occluded`` becomes 1 for them. Where ``occlusion`` is known it
+    grows by the share of the keypoints, labelled and open until now, that
+    are hidden now: an estimate, since the person's outline is not known.
+
+    Args:
+        results (dict): A sample; new arrays take the place of its own.
+        labelled (np.ndarray): Weights of the keypoints, (1, K).
+        hidden (np.ndarray): Which keypoints are hidden now, (1, K) bool;
+            those without a label are passed over.
+    """
+    hidden = hidden & (labelled > 0)
+    before = results.get('keypoints_occluded')
+    if before is None:
+        before = np.zeros(hidden.shape, np.float32)
+    if results.get('occlusion') is not None:
+        open_ = (labelled > 0) & (before == 0)
+        share = (open_ & hidden).sum(1) / np.maximum(open_.sum(1), 1)
+        old = np.asarray(results['occlusion'])
+        results['occlusion'] = (1 - (1 - old) * (1 - share)).astype(old.dtype)
+    results['keypoints_occluded'] = np.maximum(before,
+                                               hidden.astype(before.dtype))
 
 
 def _rotate_orient(global_orient: np.ndarray,
@@ -103,6 +129,7 @@ class MeshAffine(BaseTransform):
         - bbox_rotation (optional)
         - img (optional)
         - keypoints, keypoints_visible (optional)
+        - keypoints_occluded, occlusion (optional)
         - joints_2d, joints_2d_visible (optional)
         - joints_3d (optional)
         - global_orient, transl, betas (optional)
@@ -113,6 +140,8 @@ class MeshAffine(BaseTransform):
         - img
         - img_shape
         - bbox_scale
+        - keypoints_occluded, occlusion (where the data set knows them: what
+          the crop's edge cuts off is hidden)
         - joints_2d, joints_2d_visible (crop pixels; see ``outside``)
         - joints_3d
         - global_orient
@@ -220,6 +249,9 @@ class MeshAffine(BaseTransform):
             results['keypoint_weights'] = (visible *
                                            self._known(moved)).astype(
                                                np.float32)
+            outside = (visible > 0) & ~_inside(moved, self.input_size)
+            if results.get('keypoints_occluded') is not None and outside.any():
+                hide_keypoints(results, visible, outside)
         if results.get('joints_2d') is not None:
             moved = _affine(results['joints_2d'], warp)
             results['joints_2d'] = moved
@@ -267,6 +299,79 @@ class MeshAffine(BaseTransform):
     def __repr__(self) -> str:
         return (f'{self.__class__.__name__}(input_size={self.input_size}, '
                 f'use_udp={self.use_udp}, outside={self.outside!r})')
+
+
+@TRANSFORMS.register_module()
+class RandomScaleRotation(BaseTransform):
+    """Draw size and angle of the crop as SPIN and METRO do.
+
+    Both are normal numbers that are clipped, so that a part of the crops has
+    just the largest or smallest size. MMPose's ``RandomBBoxTransform`` draws
+    again in place of clipping and cuts at one standard deviation. Comes
+    before :class:`MeshAffine`. The defaults are the published numbers.
+
+    Required Keys:
+
+        - bbox_scale
+
+    Modified Keys:
+
+        - bbox_scale
+
+    Added Keys:
+
+        - bbox_rotation (degrees)
+
+    Args:
+        scale_factor (float): Standard deviation of the factor on the box,
+            whose mean is 1, and the most that it differs from 1. Defaults to
+            0.25.
+        rotate_factor (float): Standard deviation of the angle in degrees; it
+            stays within twice that. Defaults to 30.
+        rotate_prob (float): Probability that a crop is turned at all.
+            Defaults to 0.4.
+
+    Raises:
+        ValueError: If a number is out of its range.
+    """
+
+    def __init__(self,
+                 scale_factor: float = 0.25,
+                 rotate_factor: float = 30.,
+                 rotate_prob: float = 0.4) -> None:
+        super().__init__()
+        if not 0 <= scale_factor < 1 or rotate_factor < 0 or \
+                not 0 <= rotate_prob <= 1:
+            raise ValueError(
+                'scale_factor should be in [0, 1), rotate_factor not be '
+                f'negative and rotate_prob be in [0, 1], got {scale_factor}, '
+                f'{rotate_factor} and {rotate_prob}')
+        self.scale_factor = scale_factor
+        self.rotate_factor = rotate_factor
+        self.rotate_prob = rotate_prob
+
+    @cache_randomness
+    def _draw(self) -> Tuple[float, float]:
+        """Factor on the box, and angle in degrees."""
+        scale = 1 + self.scale_factor * np.clip(np.random.randn(), -1, 1)
+        angle = self.rotate_factor * np.clip(np.random.randn(), -2, 2)
+        if np.random.rand() >= self.rotate_prob:
+            angle = 0.
+        return float(scale), float(angle)
+
+    def transform(self, results: Dict) -> Dict:
+        """See the class."""
+        scale, angle = self._draw()
+        box = np.asarray(results['bbox_scale'])
+        results['bbox_scale'] = (box * scale).astype(box.dtype)
+        results['bbox_rotation'] = np.array([angle], np.float32)
+        return results
+
+    def __repr__(self) -> str:
+        return (f'{self.__class__.__name__}('
+                f'scale_factor={self.scale_factor}, '
+                f'rotate_factor={self.rotate_factor}, '
+                f'rotate_prob={self.rotate_prob})')
 
 
 @TRANSFORMS.register_module()
@@ -333,7 +438,7 @@ class MeshFlip(BaseTransform):
             return results
         if results.get('img') is not None:
             h, w = results['img'].shape[:2]
-            results['img'] = np.ascontiguousarray(imflip(results['img']))
+            results['img'] = cv2.flip(results['img'], 1)
         elif results.get('img_shape') is not None:
             h, w = results['img_shape'][:2]
         else:

@@ -6,8 +6,7 @@ from mmcv.transforms.utils import cache_random_params
 from mmpose.registry import TRANSFORMS
 
 from mpm_postometro.datasets.transforms import (ChannelGain, ColorJitter,
-                                                GridDropout,
-                                                SyntheticOcclusion)
+                                                GridDropout)
 
 
 @pytest.mark.parametrize('dtype', [np.uint8, np.float32])
@@ -37,56 +36,6 @@ def test_channel_gain_clips_and_can_be_off():
     assert (ChannelGain(2., 2., prob=0.)(dict(img=img))['img'] == img).all()
     with pytest.raises(ValueError, match='low <= high'):
         ChannelGain(1.2, 0.8)
-
-
-@pytest.mark.parametrize('fill', ['color', 'noise'])
-@pytest.mark.parametrize('cropped', [False, True])
-def test_occlusion_labels_match_the_pixels(fill, cropped):
-    np.random.seed(2)
-    y, x = np.mgrid[4:96:8, 4:96:8]
-    points = np.stack([x, y], -1).reshape(1, -1, 2).astype(np.float32)
-    labelled = np.ones(points.shape[:2], np.float32)
-    labelled[0, ::5] = 0
-    before = np.zeros_like(labelled)
-    before[0, 1] = 1
-    hidden_total = 0
-    for _ in range(10):
-        img = np.full((96, 96, 3), 7, np.uint8)
-        sample = dict(
-            img=img,
-            keypoints_occluded=before,
-            occlusion=np.array([0.2], np.float32))
-        if cropped:
-            sample.update(
-                warp_mat=np.eye(2, 3),
-                transformed_keypoints=points,
-                keypoint_weights=labelled,
-                keypoints=np.full_like(points, -1))
-        else:
-            sample.update(keypoints=points, keypoints_visible=labelled)
-        out = SyntheticOcclusion(prob=1., fill=fill)(sample)
-        assert (img == 7).all()
-        changed = (out['img'] != 7).any(-1)[y.ravel(), x.ravel()]
-        expected = (changed & (labelled[0] > 0)) | (before[0] > 0)
-        assert out['keypoints_occluded'][0].astype(bool).tolist() == \
-            expected.tolist()
-        share = ((expected & (labelled[0] > 0) & (before[0] == 0)).sum() /
-                 ((labelled[0] > 0) & (before[0] == 0)).sum())
-        np.testing.assert_allclose(
-            out['occlusion'], 1 - 0.8 * (1 - share), rtol=1e-5)
-        hidden_total += changed.sum()
-    assert 0 < hidden_total < 10 * points.shape[1]
-    assert before.sum() == 1
-
-
-def test_occlusion_off_and_wrong_arguments():
-    img = np.zeros((8, 8, 3), np.uint8)
-    out = SyntheticOcclusion(prob=0.)(dict(img=img))
-    assert out['img'] is img and set(out) == {'img'}
-    for wrong in (dict(fill='x'), dict(num_shapes=(0, 2)), dict(size=(.5,
-                                                                      .1))):
-        with pytest.raises(ValueError):
-            SyntheticOcclusion(**wrong)
 
 
 def smooth_picture(dtype=np.uint8):
