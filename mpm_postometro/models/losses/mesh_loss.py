@@ -3,6 +3,7 @@
 from typing import Dict, NamedTuple, Optional, Sequence, Tuple
 
 import torch
+from mmengine.dist import all_reduce, get_world_size
 from mmpose.registry import MODELS
 from torch import Tensor, nn
 
@@ -46,6 +47,14 @@ class MeshLoss(nn.Module):
     regressor) at the origin, joints with the middle of their hips there; both
     joint sets are projected by the same camera.
 
+    A loss is a mean over the persons that have its label; nobody has one, and
+    it is a zero that is still part of the graph. Several processes share the
+    counts of labelled persons, so that the mean of their gradients is the
+    gradient of one process with the persons of all of them, also where one
+    has no label of a kind. The published code averages in each process alone:
+    a process without labels then takes as much off the step as one with many
+    adds.
+
     Defaults are PostoMETRO's. FastMETRO's are ``vertices=100,
     vertex_levels=(.25, .5, .25), edges=500, edge_lengths=.01, normals=10``.
 
@@ -64,9 +73,13 @@ class MeshLoss(nn.Module):
         root (Sequence[int]): Joints whose mean is the origin of a joint set.
         reduction (str): ``'mean'`` as the code of FastMETRO, ``'sum_xyz'``
             as PostoMETRO's paper writes it.
+        average_over (str): ``'all_ranks'``: means over the labelled persons
+            of all processes, as above. ``'rank'``: of each process alone, as
+            published. The same in one process.
 
     Raises:
-        ValueError: If no level has a share in ``vertex_levels``.
+        ValueError: If no level has a share in ``vertex_levels``, or
+            ``average_over`` is neither.
     """
 
     def __init__(self,
@@ -78,8 +91,12 @@ class MeshLoss(nn.Module):
                  edge_lengths: float = 0.,
                  normals: float = 0.,
                  root: Sequence[int] = J14_HIPS,
-                 reduction: str = 'mean') -> None:
+                 reduction: str = 'mean',
+                 average_over: str = 'all_ranks') -> None:
         super().__init__()
+        if average_over not in ('all_ranks', 'rank'):
+            raise ValueError("average_over must be 'all_ranks' or 'rank', got "
+                             f'{average_over!r}')
         if not any(vertex_levels):
             raise ValueError('vertex_levels must give weight to some level; '
                              'vertices=0 switches the vertex loss off')
@@ -92,6 +109,7 @@ class MeshLoss(nn.Module):
         self.normals = normals
         self.root = tuple(root)
         self.reduction = reduction
+        self.average_over = average_over
         self._edge_cache = None
 
     @property
@@ -141,6 +159,12 @@ class MeshLoss(nn.Module):
                 targets.joints_2d_weights,
                 reduction=self.reduction)
         losses.update(self._surface_losses(meshes, targets, body))
+        if self.average_over == 'all_ranks' and get_world_size() > 1:
+            of_meshes, of_joints, of_persons = _shares(targets)
+            for name in losses:
+                losses[name] = losses[name] * (
+                    of_joints if name.endswith('_3d') else
+                    of_persons if name.endswith('_2d') else of_meshes)
         return losses
 
     def _vertex_loss(self, meshes, targets: MeshTargets) -> Tensor:
@@ -171,3 +195,26 @@ class MeshLoss(nn.Module):
                 or self._edge_cache.device != adjacency.device):
             self._edge_cache = torch.triu(adjacency, 1).nonzero()
         return self._edge_cache
+
+
+def _shares(targets: MeshTargets) -> Tensor:
+    """By how much the means over this process's persons are to be multiplied,
+    so that their mean over processes is the mean over all persons.
+
+    Every process must come here in every step.
+
+    Returns:
+        Tensor: (3, ), of what is averaged over persons with a mesh, over those
+        with 3D joints and over all.
+    """
+    has_smpl = targets.has_smpl.flatten().float()
+    counts = torch.stack([
+        has_smpl.sum(),
+        targets.has_joints_3d.flatten().float().sum(),
+        torch.ones_like(has_smpl).sum()
+    ])
+    means = counts.clone()
+    all_reduce(means, op='mean')
+    # where nobody has a label the losses are zeros, whatever they are
+    # multiplied by
+    return counts.clamp(min=1) / means.clamp(min=1 / get_world_size())
