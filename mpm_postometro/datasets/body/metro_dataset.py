@@ -1,6 +1,7 @@
 # Copyright (c) The mpm_postometro authors. All rights reserved.
 """Data sets that METRO and FastMETRO train and evaluate with."""
 import json
+import warnings
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
@@ -13,11 +14,13 @@ from .metro_tsv import TSVFile, TSVRows, read_linelist
 from .person_dataset import PersonDataset
 from .person_table import (NameList, PersonTable, box_from_center,
                            gather_points, gender_codes)
+from .table_file import files_stamp, load_table, save_table
 
 __all__ = ['METRODataset']
 
 _CHUNK = 8192  # rows that lie in memory as they come
 _SHOW_FROM = 20000  # rows that take seconds
+_KEEP_FROM = 20000
 _JOINTS = {'2d_joints': (24, 3), '3d_joints': (24, 4)}
 _SHAPES = dict(_JOINTS, center=(2, ), scale=(), pose=(72, ), betas=(10, ))
 _FLAGS = {
@@ -45,7 +48,9 @@ class METRODataset(PersonDataset):
     out, as METRO does. METRO takes true meshes from the neutral SMPL whatever
     the gender.
 
-    Pictures are decoded when asked for and given as ``img``.
+    Pictures are decoded when asked for and given as ``img``. Labels of large
+    tables are parsed once: ``train.people.npz`` beside ``train.yaml`` keeps
+    them, and is made anew when one of the files has changed.
 
     Args:
         ann_file (str): The .yaml file.
@@ -72,6 +77,36 @@ class METRODataset(PersonDataset):
         self._images = TSVRows(files['img'], table, name)
         labels = TSVRows(files['label'], table, name)
         sizes = TSVRows(files['hw'], table, name) if 'hw' in files else None
+        if len(labels) < _KEEP_FROM:
+            people = self._read_all(labels, sizes)
+        else:
+            used = [self._below(config['linelist'])
+                    ] if config.get('linelist') else []
+            for file in files['label'] + files.get('hw', []):
+                used += [file.path, file.lineidx]
+            people = self._read_kept(labels, sizes,
+                                     files_stamp([self.ann_file, *used]))
+        self._keys = people.image_names
+        # Pictures are found by their rows, keys only name them.
+        return people.replace(image_names=None)
+
+    def _read_kept(self, labels: TSVRows, sizes: Optional[TSVRows],
+                   stamp: list) -> PersonTable:
+        """The people as they were kept, or else kept from now on."""
+        path = Path(self.ann_file).with_suffix('.people.npz')
+        people = load_table(path, stamp)
+        if people is None:
+            people = self._read_all(labels, sizes)
+            try:
+                save_table(path, people, stamp)
+            except OSError as error:
+                warnings.warn(f'{path} cannot be kept ({error}): labels are '
+                              'parsed anew each time')
+        return people
+
+    def _read_all(self, labels: TSVRows,
+                  sizes: Optional[TSVRows]) -> PersonTable:
+        """Parse the labels; ``image_names`` are the keys of all rows."""
         keys, tables = [], []
         bar = None
         if len(labels) >= _SHOW_FROM:
@@ -84,8 +119,8 @@ class METRODataset(PersonDataset):
                 bar.update()
         if bar is not None:
             print()
-        self._keys = NameList(keys)
-        return PersonTable.concatenate(tables)
+        return PersonTable.concatenate(tables).replace(
+            image_names=NameList(keys))
 
     def read_image(self, row: int) -> np.ndarray:
         """The picture of a person, (H, W, 3) uint8 BGR."""

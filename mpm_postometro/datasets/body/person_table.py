@@ -88,6 +88,26 @@ class NameList:
             [self._ends, other._ends[1:] + self._ends[-1]])
         return joined
 
+    @property
+    def arrays(self) -> Tuple[np.ndarray, np.ndarray]:
+        """tuple[np.ndarray]: Bytes of all names, and where names end."""
+        return self._bytes, self._ends
+
+    @classmethod
+    def from_arrays(cls, text: np.ndarray, ends: np.ndarray) -> 'NameList':
+        """The names of :attr:`arrays`.
+
+        Raises:
+            ValueError: If the two do not fit.
+        """
+        if text.dtype != np.uint8 or ends.dtype != np.int64 or \
+                ends.ndim != 1 or not len(ends) or ends[0] != 0 or \
+                ends[-1] != len(text) or (np.diff(ends) < 0).any():
+            raise ValueError('bytes and ends of names do not fit')
+        names = cls()
+        names._bytes, names._ends = text, ends
+        return names
+
     def with_prefix(self, prefix: str) -> 'NameList':
         """The names with something before each of them."""
         return NameList(prefix + name for name in self)

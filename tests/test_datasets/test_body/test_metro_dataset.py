@@ -1,5 +1,6 @@
 # Copyright (c) The mpm_postometro authors. All rights reserved.
 import json
+import os
 import pickle
 
 import cv2
@@ -11,7 +12,7 @@ from labelled_people import (SIZE, draw_people, make_people, project, take,
 from mmengine.registry import init_default_scope
 from tiny_tsv import write_images, write_tsv
 
-from mpm_postometro.datasets.body import METRODataset
+from mpm_postometro.datasets.body import METRODataset, metro_dataset
 
 PEOPLE = make_people(4, seed=2)
 SKELETON = take(PEOPLE.joints, 'j24')
@@ -261,3 +262,53 @@ def test_picture_that_is_none(tmp_path, images):
     dataset = METRODataset(path)
     with pytest.raises(ValueError, match='train.img.tsv, row 2 has no pictu'):
         dataset.get_data_info(2)
+
+
+def test_labels_of_large_tables_are_parsed_once(tmp_path, images, monkeypatch):
+    monkeypatch.setattr(metro_dataset, '_KEEP_FROM', 3)
+    parse, parsed = METRODataset._read_people, []
+
+    def counted(self, labels, sizes, rows, keys):
+        parsed.append(len(rows))
+        return parse(self, labels, sizes, rows, keys)
+
+    monkeypatch.setattr(METRODataset, '_read_people', counted)
+    people = [[label(0, gender='f'), label(1)], [], [label(2)], [label(3)]]
+    path = write(tmp_path, images, people)
+    first = METRODataset(path)
+    again = METRODataset(path)
+    assert parsed == [4] and (tmp_path / 'train.people.npz').is_file()
+    assert again.table.drop_report == first.table.drop_report == {
+        'not the first person of a row': 1,
+        'nobody in the row': 1
+    }
+    for one, other in zip(first, again):
+        assert one.keys() == other.keys()
+        for key in one:
+            np.testing.assert_equal(one[key], other[key])
+    assert again[1]['img_path'].endswith('images/2.jpg')
+    # Other labels, another index, another linelist: parsed anew.
+    write(tmp_path, images, people[::-1])
+    os.utime(tmp_path / 'train.label.tsv', (1, 1))  # the clock is coarse
+    assert METRODataset(path)[0]['img_path'].endswith('images/0.jpg')
+    assert len(parsed) == 2
+    (tmp_path / 'l.tsv').write_text('3\n0\n2\n')
+    path = write(tmp_path, images, people[::-1], config=dict(linelist='l.tsv'))
+    assert METRODataset(path)[0]['img_path'].endswith('images/3.jpg')
+    (tmp_path / 'l.tsv').write_text('0\n3\n2\n1\n')
+    assert METRODataset(path)[0]['img_path'].endswith('images/0.jpg')
+    assert parsed == [4, 4, 3, 4]
+    (tmp_path / 'train.people.npz').write_bytes(b'cut off')
+    assert len(METRODataset(path)) == 3 and len(parsed) == 5
+
+
+def test_labels_that_cannot_be_kept(tmp_path, images, monkeypatch):
+    monkeypatch.setattr(metro_dataset, '_KEEP_FROM', 3)
+    path = write(tmp_path, images)
+
+    def refuse(*args):
+        raise PermissionError('read-only')
+
+    monkeypatch.setattr(metro_dataset, 'save_table', refuse)
+    with pytest.warns(UserWarning, match='train.people.npz cannot .*read-on'):
+        assert len(METRODataset(path)) == 4

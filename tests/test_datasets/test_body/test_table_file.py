@@ -1,0 +1,92 @@
+# Copyright (c) The mpm_postometro authors. All rights reserved.
+import os
+
+import numpy as np
+import pytest
+
+from mpm_postometro.datasets.body.person_table import NameList, PersonTable
+from mpm_postometro.datasets.body.table_file import (files_stamp, load_table,
+                                                     save_table)
+
+
+def table():
+    rng = np.random.RandomState(0)
+    points = np.ones((3, 14, 4))
+    points[..., :3] = rng.normal(0, 1, (3, 14, 3))
+    return PersonTable(
+        image=np.array([1, 0, 1]),
+        image_names=NameList(['a/1.jpg', 'ü/2.jpg']),
+        bbox=rng.uniform(0, 9, (3, 4)),
+        joints_3d=points,
+        transl=np.array([[1, 2, 3], [np.nan] * 3, [4, 5, 6.]]),
+        gender=np.array([0, 1, 2]),
+        annotation_id=np.array([7, -1, 9]),
+        sequence=np.zeros(3),
+        sequence_names=NameList(['walk']),
+        drop_report={'too far': 2},
+        source='train.yaml')
+
+
+def test_round_trip(tmp_path):
+    path = tmp_path / 'a.people.npz'
+    assert load_table(path, [1]) is None
+    save_table(path, table(), [1, ['x', 2]])
+    assert load_table(path, [1, ['x', 3]]) is None
+    found, expected = load_table(path, [1, ['x', 2]]), table()
+    assert found.drop_report == expected.drop_report
+    assert found.source == 'train.yaml' and found.body_pose is None
+    for name in ('image', 'bbox', 'joints_3d', 'transl', 'gender',
+                 'annotation_id', 'sequence', 'has_smpl', 'has_joints_3d'):
+        left, right = getattr(found, name), getattr(expected, name)
+        np.testing.assert_array_equal(left, right)
+        assert left.dtype == right.dtype
+    assert list(found.image_names) == ['a/1.jpg', 'ü/2.jpg']
+    assert list(found.sequence_names) == ['walk']
+    assert os.listdir(tmp_path) == ['a.people.npz']
+
+
+@pytest.mark.parametrize('break_it', [
+    lambda raw: raw[:len(raw) // 2],
+    lambda raw: b'',
+    lambda raw: b'no archive' * 100,
+])
+def test_broken_files_are_none(tmp_path, break_it):
+    path = tmp_path / 'a.npz'
+    save_table(path, table(), [1])
+    path.write_bytes(break_it(path.read_bytes()))
+    assert load_table(path, [1]) is None
+
+
+@pytest.mark.parametrize('changes', [
+    dict(bbox=np.zeros((2, 4))),
+    dict(bbox=np.full((3, 4), np.nan)),
+    dict(bbox=np.array([[None] * 4] * 3)),
+    dict(about=np.array('{}')),
+    dict(other=np.zeros(3)),
+    {
+        'image_names.ends': np.array([0, 7, 99])
+    },
+])
+def test_files_with_something_else_are_none(tmp_path, changes):
+    path = tmp_path / 'a.npz'
+    save_table(path, table(), [1])
+    with np.load(path) as file:
+        arrays = {key: file[key] for key in file.files}
+    np.savez(path, **arrays)
+    assert load_table(path, [1]) is not None
+    np.savez(path, **{**arrays, **changes})
+    assert load_table(path, [1]) is None
+
+
+def test_stamp_tells_files_apart(tmp_path):
+    path = tmp_path / 'x.tsv'
+    stamps = [files_stamp([path])]
+    path.write_text('a')
+    stamps.append(files_stamp([path]))
+    os.utime(path, ns=(1, 1))
+    stamps.append(files_stamp([path]))
+    path.write_text('ab')
+    os.utime(path, ns=(1, 1))
+    stamps.append(files_stamp([path]))
+    assert files_stamp([path]) == stamps[-1]
+    assert all(a != b for i, a in enumerate(stamps) for b in stamps[:i])
