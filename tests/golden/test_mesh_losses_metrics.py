@@ -6,8 +6,12 @@ import os
 import numpy as np
 import pytest
 import torch
+from scipy import sparse
 
+from mpm_postometro.bodies.cameras import weak_perspective_project
+from mpm_postometro.bodies.rotations import axis_angle_to_matrix
 from mpm_postometro.evaluation import functional
+from mpm_postometro.models.layers import SparseMatrix
 from mpm_postometro.models.losses import (edge_length_losses, faces_to_edges,
                                           joint_2d_loss, joint_3d_loss,
                                           normal_loss, smooth_l1_keypoint_loss,
@@ -64,6 +68,31 @@ def test_single_losses(golden):
     close(
         vertex_loss(g['in/pred_3d_vertices_fine'], g['in/gt_vertices_fine'],
                     g['in/has_smpl']), g['out/fn/vertices_loss'])
+    nobody = torch.zeros_like(g['in/has_3d'])
+    close(
+        joint_3d_loss(
+            g['in/kp3d_pred'],
+            three[..., :3],
+            three[..., 3],
+            nobody,
+            root=HIPS), g['out/fn/keypoint_3d_loss_none'])
+    close(
+        vertex_loss(g['in/pred_3d_vertices_fine'], g['in/gt_vertices_fine'],
+                    nobody), g['out/fn/vertices_loss_none'])
+
+
+def test_geometry(golden):
+    g = golden
+    close(
+        weak_perspective_project(g['in/X3d'], g['in/pred_cam']),
+        g['out/fn/ortho_proj'])
+    close(
+        axis_angle_to_matrix(g['in/gt_pose'].reshape(-1, 3)),
+        g['out/fn/rodrigues'])
+    close(
+        SparseMatrix(sparse.csr_matrix(g['in/U0'].numpy()))(
+            g['in/pred_3d_vertices_intermediate']),
+        g['out/fn/upsample_intermediate_to_fine'])
 
 
 def test_edge_and_normal_losses(golden):
@@ -148,7 +177,7 @@ def test_training_step(golden):
             atol=3e-5 * expected.abs().max().item() + 1e-6)
 
 
-def test_aligned_errors(golden):
+def test_errors(golden):
     g = golden
     pred, target = g['in/kp3d_pred'], g['in/kp3d_gt'][..., :3]
     close(functional.pa_mpjpe(pred, target), g['out/fn/pa_mpjpe_per_sample'])
@@ -156,6 +185,13 @@ def test_aligned_errors(golden):
         functional.pa_mpjpe(pred.double(), target.double()),
         g['out/fn/pa_mpjpe_per_sample_f64'], 1e-9)
     close(functional.procrustes_align(pred, target), g['out/fn/pa_aligned'])
+    pred, target = (functional.centre(x, HIPS) for x in (pred, target))
+    close(
+        functional.mpjpe(pred, target)[g['in/has_3d'] > 0], g['out/fn/mpjpe'])
+    close(
+        functional.mpvpe(g['in/pred_3d_vertices_fine'],
+                         g['in/gt_vertices_fine'])[g['in/has_smpl'] > 0],
+        g['out/fn/mpvpe'])
 
 
 def test_validation(golden):
