@@ -142,6 +142,29 @@ def test_the_whole_method_measures_the_same_in_two_processes(
     assert drawn == [f'{index:08d}_{index}.jpg' for index in (0, 2, 4)]
 
 
+def test_a_killed_training_of_the_whole_method_goes_on(run, meshes, tmp_path):
+    """One of two processes is killed in the middle of the second epoch: all
+    end, and the resumed training has the weights and the curve of one that
+    nothing happened to."""
+    train = ('dist_train.sh', MESH_CONFIG, 2, '--work-dir', tmp_path,
+             '--cfg-options', 'train_dataloader.batch_size=2')
+    output = run(*train, dies=True, TINY_KILL='1')
+    assert 'SIGKILL' in output
+    assert not (tmp_path / 'epoch_2.pth').exists()
+    assert 'resumed epoch: 1' in run(*train, '--resume')
+
+    whole, resumed = (
+        load_checkpoint_file(str(path / 'epoch_2.pth'))['state_dict']
+        for path in (meshes[1], tmp_path))
+    assert whole.keys() == resumed.keys()
+    for name, value in whole.items():
+        assert torch.equal(resumed[name], value), name
+    whole, resumed = _scalars(meshes[1]), _scalars(tmp_path)
+    losses = {key for key in whole if key[0] == 'loss'}
+    assert losses == {('loss', step) for step in range(1, 5)}
+    assert resumed == pytest.approx(whole, rel=1e-6, nan_ok=True)
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
 @pytest.mark.parametrize('flags', [[], ['--amp']])
 def test_a_gpu_trains_and_predicts(run, flags, tmp_path):

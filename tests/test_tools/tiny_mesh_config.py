@@ -4,7 +4,12 @@
 # batch gives the same step whatever the number of processes.
 _base_ = ['../../configs/postometro/postometro_res18_synthetic-96x96.py']
 
+custom_imports = dict(
+    imports=['mpm_postometro', 'tiny_training'], allow_failed_imports=False)
+
 randomness = dict(seed=3)
+custom_hooks = [dict(type='KillOnce')]
+default_hooks = dict(logger=dict(interval=1))
 train_pipeline = [
     step for step in _base_.train_pipeline if step['type'] != 'MeshFlip'
 ]

@@ -1,6 +1,7 @@
 # Copyright (c) The mpm_postometro authors. All rights reserved.
 """Data for the runners' tests; configs reach it by ``custom_imports``."""
 import os
+import signal
 
 import numpy as np
 import torch
@@ -52,3 +53,18 @@ class InterruptOnce(Hook):
                          outputs=None):
         if os.environ.get('TINY_DIE') == str(runner.epoch) and batch_idx == 1:
             raise RuntimeError('interrupted on purpose')
+
+
+@HOOKS.register_module()
+class KillOnce(Hook):
+    """In the middle of the epoch that the variable TINY_KILL names, the last
+    process is gone, without a word."""
+
+    def after_train_iter(self,
+                         runner,
+                         batch_idx,
+                         data_batch=None,
+                         outputs=None):
+        if os.environ.get('TINY_KILL') == str(runner.epoch) and \
+                batch_idx == 0 and runner.rank == runner.world_size - 1:
+            os.kill(os.getpid(), signal.SIGKILL)
