@@ -19,7 +19,7 @@ from mmengine.utils import ProgressBar
 
 from mpm_postometro.files import atomic_write
 
-__all__ = ['TSVFile', 'TSVRows', 'read_linelist']
+__all__ = ['TSVFile', 'TSVRows', 'decode_picture', 'read_linelist']
 
 _CHUNK = 1 << 24  # bytes
 _SHOW_FROM = 1 << 30  # files whose indexing takes seconds
@@ -149,20 +149,10 @@ class TSVFile:
         except binascii.Error as error:
             self._fail(row, 'should end in the base64 of a JPEG file: '
                        f'{error}')
-        # OpenCV fills up what is missing with grey, and says nothing. Inside
-        # the scan no end can be; a preview's end comes before it.
-        if data.startswith(_JPEG_START) and \
-                data.rfind(_JPEG_END) < data.rfind(_JPEG_SCAN):
-            self._fail(row, f'has a JPEG of {len(data)} bytes that is cut off')
-        image = None
-        if data:
-            image = cv2.imdecode(
-                np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-        if image is None:
-            self._fail(
-                row, 'has no picture: expected a JPEG file, got '
-                f'{len(data)} bytes that begin with {data[:8]!r}')
-        return image
+        try:
+            return decode_picture(data)
+        except ValueError as error:
+            self._fail(row, str(error))
 
     def where(self, row: int) -> str:
         """Names a row in messages."""
@@ -285,6 +275,32 @@ class TSVRows:
         """Which file, and which of its rows."""
         file, row = self.table[index]
         return self.files[file], int(row)
+
+
+def decode_picture(data: bytes) -> np.ndarray:
+    """Decode a picture file, turned upright as its EXIF says.
+
+    Args:
+        data (bytes): The file.
+
+    Returns:
+        np.ndarray: (H, W, 3) uint8, BGR.
+
+    Raises:
+        ValueError: If it is no picture, or a JPEG that is cut off.
+    """
+    # OpenCV fills up what is missing with grey, and says nothing. Inside
+    # the scan no end can be; a preview's end comes before it.
+    if data.startswith(_JPEG_START) and \
+            data.rfind(_JPEG_END) < data.rfind(_JPEG_SCAN):
+        raise ValueError(f'has a JPEG of {len(data)} bytes that is cut off')
+    image = None
+    if data:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
+        raise ValueError('has no picture: expected a JPEG file, got '
+                         f'{len(data)} bytes that begin with {data[:8]!r}')
+    return image
 
 
 def read_linelist(path: Union[str, Path], columns: int) -> np.ndarray:
