@@ -10,6 +10,7 @@ from mpm_postometro.bodies import BodyModel, load_body
 from mpm_postometro.bodies.cameras import perspective_project
 from mpm_postometro.bodies.rotations import (axis_angle_to_matrix,
                                              matrix_to_axis_angle)
+from mpm_postometro.bodies.skeletons import joint_mapping
 from .person_table import GENDERS
 
 __all__ = [
@@ -165,9 +166,14 @@ class LabelBodies:
         return roots
 
     @torch.no_grad()
-    def pose(self, betas: np.ndarray, body_pose: np.ndarray,
-             global_orient: np.ndarray, transl: np.ndarray, gender: np.ndarray,
-             intrinsics: np.ndarray) -> PosedBodies:
+    def pose(self,
+             betas: np.ndarray,
+             body_pose: np.ndarray,
+             global_orient: np.ndarray,
+             transl: np.ndarray,
+             gender: np.ndarray,
+             intrinsics: np.ndarray,
+             regressor: str = 'h36m17') -> PosedBodies:
         """Joints and boxes of people before the camera.
 
         Args:
@@ -175,11 +181,14 @@ class LabelBodies:
                 23, 3), (N, 3), (N, 3).
             gender (np.ndarray): (N, ) ints, rows of ``GENDERS``.
             intrinsics (np.ndarray): (N, 3, 3).
+            regressor (str): Whose rows J14 is made of: 'h36m17', or 'j24' as
+                in METRO's labels.
 
         Returns:
             PosedBodies: See there.
         """
         count = len(betas)
+        order = joint_mapping(regressor, 'j14')
         joints = np.zeros((count, 14, 3), np.float32)
         bbox = np.zeros((count, 4), np.float32)
         batches = [(number, rows[i:i + _BATCH]) for number in np.unique(gender)
@@ -196,7 +205,8 @@ class LabelBodies:
             ]
             body = self._body(int(number))
             vertices = body(*values).vertices
-            joints[rows] = body.regress_joints(vertices, 'j14').numpy()
+            joints[rows] = body.regress_joints(vertices,
+                                               regressor)[:, order].numpy()
             bbox[rows] = boxes_about(vertices.numpy(), intrinsics[rows])
             if bar is not None:
                 bar.update()

@@ -81,12 +81,23 @@ class ThreeDPWDataset(PersonDataset):
     is about the projected mesh or, without ``body``, about the joints and a
     tenth more.
 
+    METRO's ground truth is another: the neutral mesh of the same parameters
+    for everybody, ``joints_3d`` by the regressors of its own 24 joints. That
+    is ``gender='neutral', regressor='j24'``, and needs SMPL's neutral file
+    only. The root stays where the file has it; ``transl`` is the neutral
+    body's. ``gender`` in a sample remains the person's, so that
+    ``MeshMetric`` can measure by METRO's and by SPIN's protocol in one go.
+
     Args:
         ann_file (str): The folder. Defaults to 'sequenceFiles'.
         split (str): One of the above. Defaults to 'TEST'.
         body (dict, optional): Arguments of ``load_body``, ``path`` the folder
             with SMPL's male and female files; ``dict()`` is the built-in
             body, which the labels do not belong to.
+        gender (str): Whose mesh joints and boxes come from: 'label' that of
+            the person's gender, 'neutral' the neutral one for everybody.
+        regressor (str): How joints come from the mesh: 'h36m17', Human3.6M's,
+            as SPIN and PARE evaluate, or 'j24', METRO's.
         min_keypoints (int): People with fewer detected keypoints are left
             out. Defaults to 0: nobody, as for evaluation.
         data_prefix (dict, optional): ``img`` defaults to 'imageFiles'.
@@ -94,20 +105,34 @@ class ThreeDPWDataset(PersonDataset):
 
     Raises:
         FileNotFoundError: If a folder is missing.
-        ValueError: If a file has not what was expected; says which.
+        ValueError: If a file has not what was expected; says which. If an
+            argument is not one of these, or ``body`` has no such regressor.
     """
 
     def __init__(self,
                  ann_file: str = 'sequenceFiles',
                  split: str = 'TEST',
                  body: Optional[dict] = None,
+                 gender: str = 'label',
+                 regressor: str = 'h36m17',
                  min_keypoints: int = 0,
                  data_prefix: Optional[dict] = None,
                  **kwargs) -> None:
         if split not in _SPLITS:
             raise ValueError(
                 f'split must be one of {list(_SPLITS)}, got {split!r}')
+        for name, value, known in (('gender', gender, ('label', 'neutral')),
+                                   ('regressor', regressor, ('h36m17',
+                                                             'j24'))):
+            if value not in known:
+                raise ValueError(
+                    f'{name} must be one of {known}, got {value!r}')
+            if body is None and value != known[0]:
+                raise ValueError(f'{name}={value!r} is about meshes, and '
+                                 'these need a body')
         self.split = split
+        self.gender = gender
+        self.regressor = regressor
         self.min_keypoints = min_keypoints
         self._bodies = None if body is None else LabelBodies(body)
         super().__init__(
@@ -259,13 +284,17 @@ class ThreeDPWDataset(PersonDataset):
         cameras = columns.pop('cameras')
         rotation, translation = cameras[:, :3, :3], cameras[:, :3, 3]
         joints = columns.pop('smpl_joints')
+        gender, transl = columns['gender'], columns['transl']
         if self._bodies is None:
-            root = joints[:, 0] - columns['transl']
+            root = joints[:, 0] - transl
         else:
-            root = self._bodies.rest_roots(columns['betas'], columns['gender'])
+            if self.gender == 'neutral':
+                gender = np.zeros_like(gender)
+            root = self._bodies.rest_roots(columns['betas'], gender)
+            if self.gender == 'neutral':
+                transl = joints[:, 0] - root
         columns['global_orient'], columns['transl'] = turn_to_camera(
-            columns['global_orient'], columns['transl'], root, rotation,
-            translation)
+            columns['global_orient'], transl, root, rotation, translation)
         intrinsics = columns['intrinsics']
         if self._bodies is None:
             joints = np.einsum('nij,nkj->nki', rotation,
@@ -275,8 +304,8 @@ class ThreeDPWDataset(PersonDataset):
         else:
             joints, columns['bbox'] = self._bodies.pose(
                 *(columns[key]
-                  for key in ('betas', 'body_pose', 'global_orient', 'transl',
-                              'gender', 'intrinsics')))
+                  for key in ('betas', 'body_pose', 'global_orient',
+                              'transl')), gender, intrinsics, self.regressor)
             joints = _certain(joints)
         columns['joints_3d'] = joints
         pixels = project(joints[..., :3], intrinsics)

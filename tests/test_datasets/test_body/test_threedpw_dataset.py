@@ -7,6 +7,8 @@ import torch
 from labelled_people import (assert_projects, body, make_people, pose_body,
                              project, take)
 
+from mpm_postometro.bodies import load_body
+from mpm_postometro.bodies.body_io import read_body
 from mpm_postometro.bodies.rotations import (axis_angle_to_matrix,
                                              matrix_to_axis_angle)
 from mpm_postometro.bodies.skeletons import joint_mapping
@@ -150,6 +152,82 @@ def test_without_a_body(tmp_path):
         true, box = PEOPLE.bbox[i], item['bbox'][0]
         size = (true[2:] - true[:2]).max()
         assert np.abs(box - true).max() < .15 * size
+
+
+def _smpl_files(folder, genders):
+    """Bodies of different size in SMPL's layout, with METRO's regressors."""
+    folder.mkdir()
+    data = read_body(None)
+    for gender in genders:
+        size = dict(neutral=1., male=1.1, female=.9)[gender]
+        np.savez(
+            folder / f'SMPL_{gender.upper()}.npz',
+            v_template=size * data.v_template,
+            f=data.faces,
+            shapedirs=data.shapedirs,
+            weights=data.weights,
+            J_regressor=data.regressors['smpl24'],
+            kintree_table=np.stack([data.parents, np.arange(24)]))
+    np.save(folder / 'J_regressor_h36m_correct.npy', data.regressors['h36m17'])
+    extra = np.zeros((14, body().num_vertices))
+    extra[range(14), range(0, 1400, 100)] = 1
+    np.save(folder / 'J_regressor_extra.npy', extra)
+    return str(folder)
+
+
+def _mesh(one, item):
+    return one(*(torch.from_numpy(item[key])
+                 for key in ('betas', 'body_pose', 'global_orient', 'transl')))
+
+
+def test_truth_of_metro(tmp_path):
+    """The neutral body's, by METRO's regressors, at the person's root."""
+    smpl = _smpl_files(tmp_path / 'smpl', ['neutral'])  # needs no other
+    root = str(write(tmp_path))
+    neutral = load_body(smpl)
+    dataset = ThreeDPWDataset(
+        data_root=root,
+        body=dict(path=smpl),
+        gender='neutral',
+        regressor='j24')
+    rows = joint_mapping('j24', 'j14')
+    assert rows == [*range(13), 18]
+    for i, item in enumerate(dataset):
+        out = _mesh(neutral, item)
+        joints = neutral.regress_joints(out.vertices, 'j24')[:, rows]
+        np.testing.assert_allclose(item['joints_3d'], joints, atol=1e-5)
+        np.testing.assert_allclose(
+            out.joints[0, 0], PEOPLE.transl[i] + _rest_roots()[i], atol=1e-4)
+        assert_projects(item)
+        # the person's, for protocols that ask for it
+        assert item['gender'] == ('male' if i < FRAMES else 'female')
+
+
+def test_each_person_has_the_body_of_its_gender(tmp_path):
+    genders = ['male', 'female']
+    smpl = _smpl_files(tmp_path / 'smpl', genders)
+    dataset = ThreeDPWDataset(
+        data_root=str(write(tmp_path)), body=dict(path=smpl))
+    for i, item in enumerate(dataset):
+        own = load_body(smpl, gender=genders[i // FRAMES])
+        joints = own.regress_joints(_mesh(own, item).vertices, 'j14')
+        np.testing.assert_allclose(item['joints_3d'], joints, atol=1e-5)
+        assert_projects(item)
+    with pytest.raises(FileNotFoundError, match='SMPL_NEUTRAL'):
+        ThreeDPWDataset(
+            data_root=str(tmp_path), body=dict(path=smpl), gender='neutral')
+
+
+@pytest.mark.parametrize('wrong, message', [
+    (dict(gender='male', body=dict()), r"gender must be one of \('label', 'n"),
+    (dict(regressor='j14', body=dict()), "regressor must be one of .*'j14'"),
+    (dict(gender='neutral'), "gender='neutral' is about meshes"),
+    (dict(regressor='j24'), "regressor='j24' is about meshes"),
+    (dict(regressor='j24', body=dict()), "no joint regressor 'j24'"),
+])
+def test_wrong_truth(tmp_path, wrong, message):
+    with pytest.raises(ValueError, match=message):
+        ThreeDPWDataset(data_root=str(write(tmp_path)), **wrong)
 
 
 def test_who_is_left_out(tmp_path):
