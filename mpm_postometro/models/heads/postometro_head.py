@@ -9,8 +9,8 @@ from mmpose.registry import MODELS
 from torch import Tensor, nn
 
 from mpm_postometro.bodies import load_body
-from ..layers import (EncoderDecoder, MeshAttention, MeshUpsampler, MixerLayer,
-                      PoseModulator, sine_position_code)
+from ..layers import (EncoderDecoder, Linear, MeshAttention, MeshUpsampler,
+                      MixerLayer, PoseModulator, linear, sine_position_code)
 
 __all__ = ['MeshPrediction', 'PostoMETROHead']
 
@@ -168,7 +168,7 @@ class PostoMETROHead(BaseModule):
         kinds = ['camera', 'queries']
         kinds += ['image'] * use_image_tokens + ['pose'] * use_pose_tokens
         self.reductions = nn.ModuleList(
-            nn.ModuleDict({kind: nn.Linear(wide, narrow)
+            nn.ModuleDict({kind: Linear(wide, narrow)
                            for kind in kinds})
             for wide, narrow in zip(hidden_dims[:-1], hidden_dims[1:]))
         self.camera_head = nn.Linear(hidden_dims[-1], 3)
@@ -248,9 +248,10 @@ class PostoMETROHead(BaseModule):
         if self.use_image_tokens:
             if isinstance(feats, (list, tuple)):
                 feats = feats[-1]
-            images = self.image_proj(feats)
-            code_size = images.shape[-2:]
-            images = images.flatten(2).transpose(1, 2)
+            code_size = feats.shape[-2:]
+            images = linear(
+                feats.flatten(2).transpose(1, 2),
+                self.image_proj.weight.flatten(1), self.image_proj.bias)
             if self.image_mixers is not None:
                 images = self.image_mixers(images)
             num_images = images.shape[1]

@@ -1,6 +1,7 @@
 # Copyright (c) The mpm_postometro authors. All rights reserved.
 from .dropout import Dropout, attention_with_dropout
 from .frame_mlp import FrameBlock, NormedLinear
+from .linear import Linear, linear
 from .mesh_attention import MeshAttention
 from .mesh_upsampler import MeshUpsampler, SparseMatrix
 from .mixer import FCBlock, MixerLayer, MixerMLP
@@ -17,10 +18,10 @@ from .vector_quantizer import QuantizerOutput, VectorQuantizer
 __all__ = [
     'PUBLISHED_STRIDES', 'Attention', 'DecoderLayer', 'Dropout',
     'EncoderDecoder', 'EncoderLayer', 'FCBlock', 'FrameBlock', 'MeshAttention',
-    'MeshUpsampler', 'MixerLayer', 'MixerMLP', 'NormedLinear', 'PoseModulator',
-    'QuantizerOutput', 'SparseMatrix', 'StridedEncoderLayer',
+    'Linear', 'MeshUpsampler', 'MixerLayer', 'MixerMLP', 'NormedLinear',
+    'PoseModulator', 'QuantizerOutput', 'SparseMatrix', 'StridedEncoderLayer',
     'StridedTransformer', 'TransformerDecoder', 'TransformerEncoder',
-    'UnbiasedLayerNorm', 'VectorQuantizer', 'attention_with_dropout',
+    'UnbiasedLayerNorm', 'VectorQuantizer', 'attention_with_dropout', 'linear',
     'mix_tokens', 'normed_channel_mlp', 'normed_token_mlp',
     'sine_position_code'
 ]

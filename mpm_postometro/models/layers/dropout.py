@@ -5,7 +5,8 @@ Torch draws its masks on CPUs number by number, which takes longer than a
 linear layer on the same features. Here every number gets 16 of the bits of a
 random integer, so that rates are whole multiples of 1/65536.
 """
-from typing import Iterator, Sequence, Tuple
+import itertools
+from typing import Iterator, Optional, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -50,34 +51,39 @@ class Dropout(nn.Dropout):
 
 
 class _AttentionWithDropout(torch.autograd.Function):
-    """See :func:`attention_with_dropout`; here tensors are (N, L, D)."""
+    """See :func:`attention_with_dropout`; here tensors are (N, L, D), and the
+    mask is (B, 1, L, S) or (1, 1, L, S), numbers to add."""
 
     # Scores of so many numbers at a time stay in the cache.
     chunk_numbers = 1 << 19
 
     @staticmethod
-    def forward(ctx, query, key, value, rate):
+    def forward(ctx, query, key, value, mask, rate):
         scores_each = query.shape[1] * key.shape[1]
         rows = max(1, _AttentionWithDropout.chunk_numbers // scores_each)
+        if mask is not None and len(mask) > 1:  # whole samples
+            heads = len(query) // len(mask)
+            rows = max(1, rows // heads) * heads
         out, keeps = [], []
-        for q, k, v in _split(rows, query, key, value):
-            weights = _attention_weights(q, k)
+        for q, k, v, m in _split(rows, mask, query, key, value):
+            weights = _attention_weights(q, k, m)
             keep, factor = random_keep(weights.shape, rate)
             weights *= keep.to(weights.dtype)
             out.append((weights @ v).mul_(factor))
             keeps.append(keep)
-        ctx.save_for_backward(query, key, value, *keeps)
+        ctx.save_for_backward(query, key, value, mask, *keeps)
         ctx.rows, ctx.factor = rows, factor
         return torch.cat(out)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
-        query, key, value, *keeps = ctx.saved_tensors
+        query, key, value, mask, *keeps = ctx.saved_tensors
         grads = [], [], []
-        for keep, (q, k, v,
-                   g) in zip(keeps, _split(ctx.rows, query, key, value, grad)):
-            weights = _attention_weights(q, k)
+        for keep, (q, k, v, g,
+                   m) in zip(keeps,
+                             _split(ctx.rows, mask, query, key, value, grad)):
+            weights = _attention_weights(q, k, m)
             keep = keep.to(weights.dtype).mul_(ctx.factor)
             grads[2].append((weights * keep).transpose(1, 2) @ g)
             scores = (g @ v.transpose(1, 2)).mul_(keep)
@@ -86,20 +92,33 @@ class _AttentionWithDropout(torch.autograd.Function):
             scores *= q.shape[-1]**-0.5
             grads[0].append(scores @ k)
             grads[1].append(scores.transpose(1, 2) @ q)
-        return (*map(torch.cat, grads), None)
+        return (*map(torch.cat, grads), None, None)
 
 
-def _split(rows: int, *tensors: Tensor) -> Iterator[Tuple[Tensor, ...]]:
-    return zip(*(tensor.split(rows) for tensor in tensors))
+def _split(rows: int, mask: Optional[Tensor], *tensors:
+           Tensor) -> Iterator[Tuple[Optional[Tensor], ...]]:
+    """Some rows of all tensors at a time, and their part of the mask."""
+    if mask is None or len(mask) == 1:
+        masks = itertools.repeat(mask)
+    else:
+        masks = mask.split(rows * len(mask) // len(tensors[0]))
+    return zip(*(tensor.split(rows) for tensor in tensors), masks)
 
 
-def _attention_weights(query: Tensor, key: Tensor) -> Tensor:
+def _attention_weights(query: Tensor, key: Tensor,
+                       mask: Optional[Tensor]) -> Tensor:
     scores = query @ key.transpose(1, 2)
-    return scores.mul_(query.shape[-1]**-0.5).softmax(-1)
+    scores *= query.shape[-1]**-0.5
+    if mask is not None:
+        scores.unflatten(0, (len(mask), -1)).add_(mask)
+    return scores.softmax(-1)
 
 
-def attention_with_dropout(query: Tensor, key: Tensor, value: Tensor,
-                           rate: float) -> Tensor:
+def attention_with_dropout(query: Tensor,
+                           key: Tensor,
+                           value: Tensor,
+                           rate: float,
+                           mask: Optional[Tensor] = None) -> Tensor:
     """Scaled dot-product attention with dropout of its weights, on CPUs,
     where torch has no fused kernel for it.
 
@@ -111,11 +130,18 @@ def attention_with_dropout(query: Tensor, key: Tensor, value: Tensor,
         key (Tensor): (B, heads, S, D).
         value (Tensor): (B, heads, S, D).
         rate (float): Dropout rate, in (0, 1).
+        mask (Tensor, optional): Bool, (B, 1, L, S) or (1, 1, L, S), True =
+            may attend; every query must see something. Defaults to None: all
+            may.
 
     Returns:
         Tensor: (B, heads, L, D).
     """
     heads = query.shape[:2]
+    if mask is not None:
+        mask = torch.zeros_like(
+            mask, dtype=query.dtype).masked_fill_(~mask, float('-inf'))
     out = _AttentionWithDropout.apply(
-        query.flatten(0, 1), key.flatten(0, 1), value.flatten(0, 1), rate)
+        query.flatten(0, 1), key.flatten(0, 1), value.flatten(0, 1), mask,
+        rate)
     return out.unflatten(0, heads)

@@ -90,7 +90,7 @@ class MeshAttention(nn.Module):
             mask = torch.ones(
                 self.num_tokens, self.num_tokens, dtype=torch.bool)
             mask[num_joints:, num_joints:] = adjacency
-            self.register_buffer('mask', mask, persistent=False)
+            self.register_buffer('mask', mask[None, None], persistent=False)
 
     def _register_patches(self, adjacency, patches, seen, shape) -> None:
         joints = self.num_joints
@@ -167,10 +167,9 @@ def attend(query: Tensor,
         key_value (Tensor): Keys and values side by side (B, S, 2 D).
         num_heads (int): Number of heads.
         dropout (float): Dropout rate of the attention weights. On CPUs see
-            :func:`attention_with_dropout`, but with a mask torch's slow path
-            is left.
-        mask (Tensor, optional): Bool, True = may attend; broadcast to
-            (B, heads, L, S).
+            :func:`attention_with_dropout`.
+        mask (Tensor, optional): Bool, (B, 1, L, S) or (1, 1, L, S), True =
+            may attend.
 
     Returns:
         Tensor: (B, L, D).
@@ -179,8 +178,8 @@ def attend(query: Tensor,
     query = query.unflatten(-1, (num_heads, head_dim)).transpose(1, 2)
     key, value = key_value.unflatten(-1, (2, num_heads, head_dim)).transpose(
         1, 3).unbind(2)
-    if dropout > 0 and mask is None and query.device.type == 'cpu':
-        out = attention_with_dropout(query, key, value, dropout)
+    if dropout > 0 and query.device.type == 'cpu':
+        out = attention_with_dropout(query, key, value, dropout, mask)
     else:
         out = F.scaled_dot_product_attention(
             query, key, value, attn_mask=mask, dropout_p=dropout)

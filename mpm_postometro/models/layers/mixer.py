@@ -7,6 +7,7 @@ without renaming.
 """
 from torch import Tensor, nn
 
+from .linear import Linear
 from .token_mixing import mix_tokens, normed_channel_mlp, normed_token_mlp
 
 __all__ = ['FCBlock', 'MixerLayer', 'MixerMLP']
@@ -23,7 +24,7 @@ class FCBlock(nn.Module):
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
         self.ff = nn.Sequential(
-            nn.Linear(in_channels, out_channels), nn.LayerNorm(out_channels),
+            Linear(in_channels, out_channels), nn.LayerNorm(out_channels),
             nn.ReLU(inplace=True))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -46,8 +47,8 @@ class MixerMLP(nn.Module):
                  dropout: float = 0.) -> None:
         super().__init__()
         self.ff = nn.Sequential(
-            nn.Linear(channels, hidden), nn.GELU(), nn.Dropout(dropout),
-            nn.Linear(hidden, channels), nn.Dropout(dropout))
+            Linear(channels, hidden), nn.GELU(), nn.Dropout(dropout),
+            Linear(hidden, channels), nn.Dropout(dropout))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(..., channels)`` to ``(..., channels)``."""

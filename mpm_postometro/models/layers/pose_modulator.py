@@ -5,6 +5,7 @@ from typing import Optional
 import torch
 from torch import Tensor, nn
 
+from .linear import Linear
 from .mixer import FCBlock, MixerLayer
 from .token_mixing import mix_tokens
 
@@ -64,7 +65,7 @@ class PoseModulator(nn.Module):
         self.kind = kind
         self.order = order
         if kind == 'linear':
-            self.proj = nn.Linear(token_dim + 1, out_channels)
+            self.proj = Linear(token_dim + 1, out_channels)
             return
         hidden_dim = hidden_dim or token_dim
         if order == 'paper':
@@ -77,9 +78,9 @@ class PoseModulator(nn.Module):
         if order == 'paper':
             self.proj = FCBlock(hidden_dim, out_channels)
         else:
-            self.start_embed = nn.Linear(token_dim, hidden_dim)
+            self.start_embed = Linear(token_dim, hidden_dim)
             self.norm = nn.LayerNorm(hidden_dim)
-            self.token_mlp = nn.Linear(num_tokens, num_tokens)
+            self.token_mlp = Linear(num_tokens, num_tokens)
             self.proj = FCBlock(hidden_dim + 1, out_channels)
 
     def forward(self, tokens: Tensor, confidence: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from .dropout import Dropout
+from .linear import Linear, linear
 from .mesh_attention import MeshAttention, attend
 
 __all__ = [
@@ -46,7 +47,7 @@ class Attention(nn.Module):
         self.dropout = dropout
         self.in_proj_weight = nn.Parameter(torch.empty(3 * dim, dim))
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * dim))
-        self.out_proj = nn.Linear(dim, dim)
+        self.out_proj = Linear(dim, dim)
         nn.init.xavier_uniform_(self.in_proj_weight)
         nn.init.zeros_(self.out_proj.bias)
 
@@ -74,18 +75,18 @@ class Attention(nn.Module):
         weight, bias = self.in_proj_weight, self.in_proj_bias
         dropout = self.dropout if self.training else 0.
         if memory is None:
-            packed = F.linear(x, weight, bias)
+            packed = linear(x, weight, bias)
             if code is not None:
                 # W (x + code) = W x + W code, and W code has no batch
-                shift = F.linear(code, weight[:2 * dim])
+                shift = linear(code, weight[:2 * dim])
                 packed = packed + F.pad(shift, (0, dim))
             query, key_value = packed.split((dim, 2 * dim), -1)
         else:
-            query = F.linear(x, weight[:dim], bias[:dim])
+            query = linear(x, weight[:dim], bias[:dim])
             query = query.expand(len(memory), -1, -1)
-            key_value = F.linear(memory, weight[dim:], bias[dim:])
+            key_value = linear(memory, weight[dim:], bias[dim:])
             if code is not None:
-                shift = F.linear(code, weight[dim:2 * dim])
+                shift = linear(code, weight[dim:2 * dim])
                 key_value = key_value + F.pad(shift, (0, dim))
         if mesh_attention is None:
             out = attend(query, key_value, self.num_heads, dropout)
@@ -117,8 +118,8 @@ class EncoderLayer(nn.Module):
             norm_layer: Callable[[int], nn.Module] = nn.LayerNorm) -> None:
         super().__init__()
         self.self_attn = Attention(dim, num_heads, attention_dropout)
-        self.linear1 = nn.Linear(dim, feedforward_dim)
-        self.linear2 = nn.Linear(feedforward_dim, dim)
+        self.linear1 = Linear(dim, feedforward_dim)
+        self.linear2 = Linear(feedforward_dim, dim)
         self.norm1 = norm_layer(dim)
         self.norm2 = norm_layer(dim)
         self.dropout = Dropout(dropout)
@@ -131,7 +132,8 @@ class EncoderLayer(nn.Module):
 
     def feedforward(self, x: Tensor) -> Tensor:
         """(B, S, D) -> (B, S, D)."""
-        x = self.dropout(F.relu(self.linear1(x), inplace=True))
+        x = linear(x, self.linear1.weight, self.linear1.bias, relu=True)
+        x = self.dropout(x)
         return self.dropout(self.linear2(x))
 
 

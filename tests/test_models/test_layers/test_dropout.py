@@ -50,9 +50,10 @@ def test_module():
     assert layer.train()(x.bfloat16()).dtype == torch.bfloat16
 
 
+@pytest.mark.parametrize('masks', [0, 1, 3])
 @pytest.mark.parametrize('chunk_numbers', [1, 100, 1 << 19])
 def test_attention_is_the_formula_with_the_same_mask(monkeypatch,
-                                                     chunk_numbers):
+                                                     chunk_numbers, masks):
     monkeypatch.setattr(dropout._AttentionWithDropout, 'chunk_numbers',
                         chunk_numbers)
     drawn = []
@@ -67,9 +68,15 @@ def test_attention_is_the_formula_with_the_same_mask(monkeypatch,
         for length in (5, 7, 7)
     ]
     query, key, value = tensors
-    out = attention_with_dropout(query, key, value, 0.3)
+    mask = None
+    scores = query @ key.transpose(-1, -2) / 2
+    if masks:  # one for all samples, or one for each
+        mask = torch.rand(masks, 1, 5, 7) < 0.5
+        mask[..., 2] = True
+        scores = scores.masked_fill(~mask, float('-inf'))
+    weights = scores.softmax(-1)
+    out = attention_with_dropout(query, key, value, 0.3, mask)
     keep = torch.cat([k for k, _ in drawn]).view(3, 2, 5, 7)
-    weights = (query @ key.transpose(-1, -2) / 2).softmax(-1)
     expected = (weights * keep * drawn[0][1]) @ value
     torch.testing.assert_close(out, expected)
     direction = torch.randn_like(out)
