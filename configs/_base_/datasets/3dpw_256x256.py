@@ -1,0 +1,71 @@
+# 3DPW, and how the published mesh networks see people: crops of 1.2 times the
+# person, 256 x 256; in training turned, scaled and recoloured, not flipped.
+# Expects
+#
+#   data/3dpw/sequenceFiles/{train,validation,test}/*.pkl
+#   data/3dpw/imageFiles/*/*.jpg
+#
+# Another split (ALL, OCC, PC, Non-OC) is an option of the command:
+#
+#   --cfg-options test_dataloader.dataset.split=OCC
+_base_ = ['../smpl.py']
+
+input_size = (256, 256)
+dataset_type = 'ThreeDPWDataset'
+data_root = 'data/3dpw'
+
+train_pipeline = [
+    dict(type='LoadImage'),
+    dict(type='GetBBoxCenterScale', padding=1.2),
+    dict(type='RandomScaleRotation'),
+    dict(type='MeshAffine', input_size=input_size, body={{_base_.body}}),
+    dict(type='ChannelGain', low=0.6, high=1.4),
+    dict(type='PackMeshInputs'),
+]
+test_pipeline = [
+    dict(type='LoadImage'),
+    dict(type='GetBBoxCenterScale', padding=1.2),
+    dict(type='MeshAffine', input_size=input_size, body={{_base_.body}}),
+    dict(type='PackMeshInputs'),
+]
+
+train_dataloader = dict(
+    batch_size=16,
+    num_workers=4,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=True),
+    dataset=dict(
+        type=dataset_type,
+        data_root=data_root,
+        split='TRAIN',
+        body={{_base_.body}},
+        pipeline=train_pipeline))
+val_dataloader = dict(
+    batch_size=32,
+    num_workers=4,
+    persistent_workers=True,
+    drop_last=False,
+    sampler=dict(type='DefaultSampler', shuffle=False, round_up=False),
+    dataset=dict(
+        type=dataset_type,
+        data_root=data_root,
+        split='VALIDATION',
+        body={{_base_.body}},
+        pipeline=test_pipeline,
+        test_mode=True))
+test_dataloader = dict(
+    batch_size=32,
+    num_workers=4,
+    persistent_workers=True,
+    drop_last=False,
+    sampler=dict(type='DefaultSampler', shuffle=False, round_up=False),
+    dataset=dict(
+        type=dataset_type,
+        data_root=data_root,
+        split='TEST',
+        body={{_base_.body}},
+        pipeline=test_pipeline,
+        test_mode=True))
+
+val_evaluator = dict(type='MeshMetric', body={{_base_.body}})
+test_evaluator = val_evaluator

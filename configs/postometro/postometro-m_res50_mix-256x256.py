@@ -1,0 +1,3 @@
+# The M model: two layers in each encoder and decoder, where L has three.
+_base_ = ['./postometro_res50_mix-256x256.py']
+model = dict(head=dict(num_layers=2))
