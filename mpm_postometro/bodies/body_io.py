@@ -13,7 +13,7 @@ from .mesh_levels import LevelData, read_mesh_downsampling
 from .safe_pickle import load_npy, load_npz, load_pickle
 from .skeletons import SKELETONS, joint_mapping
 
-__all__ = ['BodyData', 'REGRESSOR_FILES', 'OPEN_BODY', 'read_body']
+__all__ = ['BodyData', 'OPEN_BODY', 'read_body']
 
 PathLike = Union[str, Path]
 #: The built-in body.
@@ -22,26 +22,30 @@ OPEN_BODY = Path(__file__).parent / 'assets' / 'open_body.npz'
 SEARCH_VARIABLE = 'MPM_POSTOMETRO_BODY_MODELS'
 _DEFAULT_FOLDER = Path('data') / 'body_models'
 
-#: What to do if a joint regressor is missing, by its name.
-REGRESSOR_FILES = {
+_METRO = ('https://github.com/microsoft/MeshTransformer/tree/main/metro/'
+          'modeling/data')
+# What goes with SMPL in files of its own: where it can be had, by what it is
+# looked for, and how it is passed.
+_COMPANIONS = {
     'h36m17':
-    'Put J_regressor_h36m_correct.npy (published with MeshTransformer; '
-    "SPIN's J_regressor_h36m.npy does too, its swapped legs are put right) "
-    "beside the model file, or pass regressors={'h36m17': PATH}",
+    (f"J_regressor_h36m_correct.npy is MeshTransformer's ({_METRO}). SPIN's "
+     'J_regressor_h36m.npy will do, too: its swapped legs are put right',
+     ('J_regressor_h36m_correct.npy',
+      'J_regressor_h36m*.npy'), "regressors={'h36m17': PATH}"),
     'coco17':
-    'Put J_regressor_coco.npy (Pose2Mesh) or J_regressor_extra.npy '
-    '(MeshTransformer, 14 rows) beside the model file, or pass '
-    "regressors={'coco17': PATH}",
-    'j24':
-    "Put MeshTransformer's J_regressor_extra.npy (14 rows; SPIN's of that "
-    'name has 9 and will not do) beside the model file, or pass '
-    "regressors={'extra': PATH}",
+    ("J_regressor_coco.npy is Pose2Mesh's (https://github.com/hongsukchoi/"
+     "Pose2Mesh_RELEASE). MeshTransformer's J_regressor_extra.npy (14 rows, "
+     f'{_METRO}) gives these joints, too', ('J_regressor_coco.npy',
+                                            'J_regressor_coco*.npy'),
+     "regressors={'coco17': PATH}"),
+    'extra':
+    (f"J_regressor_extra.npy is MeshTransformer's (14 rows, {_METRO}). SPIN's "
+     'of that name has 9 and will not do', ('J_regressor_extra.npy', ),
+     "regressors={'extra': PATH}"),
+    'levels': (f"mesh_downsampling.npz is MeshTransformer's ({_METRO}) and "
+               "GraphCMR's", ('mesh_downsampling.npz', ), 'mesh_levels=PATH'),
 }
-_REGRESSOR_PATTERNS = {
-    'h36m17': ('J_regressor_h36m_correct.npy', 'J_regressor_h36m*.npy'),
-    'coco17': ('J_regressor_coco.npy', 'J_regressor_coco*.npy'),
-    'extra': ('J_regressor_extra.npy', ),
-}
+_REGRESSOR_FILES = ('h36m17', 'coco17', 'extra')
 _EXTRA_ROWS = 14
 # Rows of SMPL's 24 joints followed by the 14 extra ones that make up J24.
 _J24_ROWS = (8, 5, 29, 30, 4, 7, 21, 19, 17, 16, 18, 20, 31, 32, 33, 34, 35,
@@ -66,6 +70,9 @@ class BodyData:
         mirror_indices (np.ndarray, optional): (V,).
         vertex_groups (np.ndarray, optional): (V,).
         group_names (tuple[str]): Names of the groups.
+        missing (dict[str, str]): Of mesh levels ('levels') and regressors
+            that are in no file: which file would bring them, where it was
+            looked for and where it can be had.
     """
 
     name: str
@@ -81,6 +88,7 @@ class BodyData:
     mirror_indices: Optional[np.ndarray] = None
     vertex_groups: Optional[np.ndarray] = None
     group_names: Tuple[str, ...] = field(default_factory=tuple)
+    missing: Dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self):
         vertices, joints = self.weights.shape
@@ -169,13 +177,26 @@ def find_model(path: PathLike, gender: str) -> Path:
         'built-in body needs no file')
 
 
-def _find_companion(patterns, model: Path) -> Optional[Path]:
-    """A file that belongs to a model: beside it, above it, search folders."""
-    for folder in [model.parent, model.parent.parent] + _search_folders():
-        for pattern in patterns:
+def _companion_folders(model: Path) -> List[Path]:
+    """Beside a model, above it, search folders."""
+    folders = [model.parent, model.parent.parent] + _search_folders()
+    return list(dict.fromkeys(folders))
+
+
+def _find_companion(name: str, model: Path) -> Optional[Path]:
+    """A file that goes with a model."""
+    for folder in _companion_folders(model):
+        for pattern in _COMPANIONS[name][1]:
             for match in sorted(folder.glob(pattern)):
                 return match
     return None
+
+
+def _explain_missing(name: str, model: Path) -> str:
+    whence, patterns, argument = _COMPANIONS[name]
+    places = '\n  '.join(str(folder) for folder in _companion_folders(model))
+    return (f'{patterns[0]} not found. Looked in\n  {places}\n{whence}. Put '
+            f'it into one of these folders or pass {argument}')
 
 
 def _dense(value, source: str, key: str) -> np.ndarray:
@@ -314,33 +335,31 @@ def _straighten_legs(regressor: np.ndarray,
 
 
 def _companions(
-        data: BodyData, model: Path,
-        regressors: Union[None, PathLike, Mapping]) -> Dict[str, np.ndarray]:
-    """Regressors that live in files of their own."""
+    data: BodyData, model: Path, regressors: Union[None, PathLike, Mapping]
+) -> Tuple[Dict[str, np.ndarray], Dict[str, str]]:
+    """Regressors that live in files of their own, and what to do about those
+    that are missing."""
     found = {}
     given = regressors if isinstance(regressors, Mapping) else {}
-    unknown = set(given) - set(_REGRESSOR_PATTERNS)
+    unknown = set(given) - set(_REGRESSOR_FILES)
     if unknown:
         raise ValueError(f'unknown regressors {sorted(unknown)}, expected '
-                         f'{sorted(_REGRESSOR_PATTERNS)}')
+                         f'{sorted(_REGRESSOR_FILES)}')
     folder = None if isinstance(regressors, Mapping) else regressors
     if folder is not None and not Path(folder).is_dir():
         raise FileNotFoundError(f'folder of regressors {folder} not found')
-    for key, patterns in _REGRESSOR_PATTERNS.items():
-        if key in given:
-            value = given[key]
-            if not isinstance(value, np.ndarray):
-                value = load_npy(value)
-        elif data.levels is None or folder is not None:
-            # The built-in body has its own: SMPL's would not fit its
-            # vertices, though the numbers agree.
-            beside = model if folder is None else Path(folder) / model.name
-            file = _find_companion(patterns, beside)
-            if file is None:
-                continue
-            value = load_npy(file)
-        else:
+    beside = model if folder is None else Path(folder) / model.name
+    # The built-in body has its own: SMPL's would not fit its vertices, though
+    # the numbers agree.
+    search = data.levels is None or folder is not None
+    for key in _REGRESSOR_FILES:
+        value = given.get(key)
+        if value is None and search:
+            value = _find_companion(key, beside)
+        if value is None:
             continue
+        if not isinstance(value, np.ndarray):
+            value = load_npy(value)
         found[key] = _dense(value, f'regressor {key}', key)
     for key, matrix in found.items():
         if matrix.ndim != 2 or matrix.shape[1] != len(data.v_template):
@@ -362,7 +381,15 @@ def _companions(
         found['j24'] = stacked[list(_J24_ROWS)]
         found.setdefault('coco17', found['j24'][joint_mapping('j24',
                                                               'coco17')])
-    return found
+    missing = {}
+    if search:
+        missing = {
+            name: _explain_missing(key, beside)
+            for name, key in (('h36m17', 'h36m17'), ('coco17', 'coco17'),
+                              ('j24', 'extra'))
+            if name not in found and name not in data.regressors
+        }
+    return found, missing
 
 
 def read_body(path: Optional[PathLike],
@@ -388,13 +415,14 @@ def read_body(path: Optional[PathLike],
         return data
     changes = dict(data.__dict__)
     if data.levels is None or regressors is not None:
-        changes['regressors'] = {
-            **data.regressors,
-            **_companions(data, model, regressors)
-        }
+        found, missing = _companions(data, model, regressors)
+        changes['regressors'] = {**data.regressors, **found}
+        changes['missing'] = missing
     levels = mesh_levels
     if levels is None and data.levels is None:
-        levels = _find_companion(('mesh_downsampling.npz', ), model)
+        levels = _find_companion('levels', model)
+        if levels is None:
+            changes['missing']['levels'] = _explain_missing('levels', model)
     if levels is not None:
         if not Path(levels).is_file():
             raise FileNotFoundError(f'mesh levels {levels} not found')

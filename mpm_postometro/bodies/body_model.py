@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .body_io import REGRESSOR_FILES, BodyData
+from .body_io import BodyData
 from .identity import body_identity
 from .mesh_levels import MeshLevels
 from .rotations import axis_angle_to_matrix
@@ -77,6 +77,7 @@ class BodyModel(nn.Module):
         self.num_betas = num_betas
         self.parents: Tuple[int, ...] = tuple(int(p) for p in data.parents)
         self.group_names = tuple(data.group_names)
+        self._missing = data.missing
 
         # Vertex arrays are kept as planes (3, V): several times faster to
         # blend than (V, 3).
@@ -155,11 +156,7 @@ class BodyModel(nn.Module):
         if self._levels is None:
             raise FileNotFoundError(
                 f"body '{self.name}' ({self.source}) has no mesh levels: "
-                'mesh_downsampling.npz was not found beside the model file or '
-                'in the search folders of load_body. It is published with '
-                'MeshTransformer (github.com/microsoft/MeshTransformer) and '
-                'GraphCMR (github.com/nkolot/GraphCMR); put it there or pass '
-                'mesh_levels=PATH')
+                f"{self._missing.get('levels', 'none were given')}")
         return self._levels
 
     def _rotations(self, rotation: Tensor, joints: int, name: str) -> Tensor:
@@ -277,8 +274,9 @@ class BodyModel(nn.Module):
             Tensor: (K, V).
 
         Raises:
-            ValueError: If the body has no such regressor; says which file
-                would bring it.
+            FileNotFoundError: If the file that would bring it is missing;
+                says which, where it was looked for, and where it can be had.
+            ValueError: If no file would.
         """
         if name == 'j14':
             rows = joint_mapping('h36m17', 'j14')
@@ -287,8 +285,8 @@ class BodyModel(nn.Module):
             text = (f"body '{self.name}' ({self.source}) has no joint "
                     f"regressor '{name}', only "
                     f'{sorted(self._regressor_names)}')
-            if name in REGRESSOR_FILES:
-                text += f'. {REGRESSOR_FILES[name]}'
+            if name in self._missing:
+                raise FileNotFoundError(f'{text}: {self._missing[name]}')
             raise ValueError(text)
         return getattr(self, f'_regressor_{name}')
 

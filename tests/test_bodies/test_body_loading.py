@@ -113,15 +113,45 @@ def test_missing_model_says_which_where_and_whence(tmp_path, monkeypatch):
         load_body(tmp_path / 'empty', gender='female')
 
 
-def test_what_goes_with_the_model_is_missed_when_wanted(folder):
+def test_what_goes_with_the_model_is_missed_when_wanted(
+        folder, tmp_path, monkeypatch):
+    monkeypatch.setenv(SEARCH_VARIABLE, str(tmp_path / 'named'))
     body = load_body(folder)
+    metro = 'https://github.com/microsoft/MeshTransformer'
     vertices = torch.zeros(1, V, 3)
-    with pytest.raises(ValueError, match='J_regressor_h36m_correct.npy'):
-        body.regress_joints(vertices, 'j14')
-    with pytest.raises(ValueError, match='J_regressor_extra.npy'):
-        body.regress_joints(vertices, 'coco17')
-    with pytest.raises(FileNotFoundError, match='mesh_downsampling.npz'):
-        body.levels
+    wanted = (
+        (lambda: body.regress_joints(vertices, 'j14'),
+         ('J_regressor_h36m_correct.npy', metro, "{'h36m17': PATH}")),
+        (lambda: body.regress_joints(vertices, 'coco17'),
+         ('J_regressor_coco.npy', 'Pose2Mesh', 'J_regressor_extra.npy', metro,
+          "{'coco17': PATH}")),
+        (lambda: body.joint_regressor('j24'),
+         ('J_regressor_extra.npy', metro, '14 rows', "{'extra': PATH}")),
+        (lambda: body.levels,
+         ('mesh_downsampling.npz', metro, 'mesh_levels=PATH')),
+    )  # yapf: disable
+    places = ('SMPL_NEUTRAL.pkl', f'\n  {folder}\n', f'\n  {tmp_path}\n',
+              f'\n  {tmp_path / "named"}\n', '\n  data/body_models\n')
+    for want, parts in wanted:
+        with pytest.raises(FileNotFoundError) as error:
+            want()
+        for part in (*parts, *places):
+            assert part in str(error.value)
+    # Where one looks is where it is found.
+    np.save(tmp_path / 'J_regressor_coco.npy', np.zeros((17, V)))
+    (tmp_path / 'named').mkdir()
+    np.save(tmp_path / 'named' / 'J_regressor_extra.npy', np.ones((14, V)))
+    body = load_body(folder)
+    assert not body.joint_regressor('coco17').any()
+    assert body.joint_regressor('j24').any()
+
+
+def test_no_file_would_bring_it(folder):
+    with pytest.raises(ValueError, match="no joint regressor 'hands', only"):
+        load_body(folder).joint_regressor('hands')
+    # SMPL's files are not for the built-in body.
+    with pytest.raises(ValueError, match="no joint regressor 'j24', only"):
+        load_body().joint_regressor('j24')
 
 
 @pytest.mark.parametrize('swapped', [False, True])
@@ -172,7 +202,9 @@ def test_a_short_extra_regressor(folder, tmp_path):
     np.save(folder / 'J_regressor_extra.npy', short)
     body = load_body(folder)
     for name in ('j24', 'coco17'):
-        with pytest.raises(ValueError, match='J_regressor_extra.npy.*14 rows'):
+        with pytest.raises(
+                FileNotFoundError,
+                match=r'(?s)J_regressor_extra.npy.*14 rows'):
             body.joint_regressor(name)
 
 
