@@ -7,4 +7,9 @@ model = dict(
         head=dict(tokenizer=dict(_delete_=True, type='PCTTokenizer'))),
     pose_branch_checkpoint=(
         'work_dirs/pct_classifier_swinv2-b_coco-256x256/epoch_210.pth'))
+truth = dict(keypoints='projected')
+train_dataloader = dict(dataset=truth)
+val_dataloader = dict(dataset=truth)
+test_dataloader = dict(dataset=truth)
+del truth
 load_from = 'work_dirs/postometro-unguided_res50_mix-256x256/epoch_30.pth'

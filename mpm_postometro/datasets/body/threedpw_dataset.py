@@ -74,7 +74,8 @@ class ThreeDPWDataset(PersonDataset):
     - 'PC': frames of six sequences in which people hide people (ROMP).
     - 'Non-OC': ALL without the samples of OCC and PC (PostoMETRO).
 
-    ``keypoints`` are OpenPose's detections, weighted by their certainty.
+    ``keypoints`` are OpenPose's detections, weighted by their certainty (see
+    ``keypoints`` below).
     ``joints_3d`` are regressed from the mesh of the person's gender where
     ``body`` is given; else they are SMPL's own joints as the file has them,
     which know no neck and head. ``joints_2d`` are their projection, ``bbox``
@@ -98,6 +99,9 @@ class ThreeDPWDataset(PersonDataset):
             the person's gender, 'neutral' the neutral one for everybody.
         regressor (str): How joints come from the mesh: 'h36m17', Human3.6M's,
             as SPIN and PARE evaluate, or 'j24', METRO's.
+        keypoints (str): 'detected' for OpenPose's, or 'projected' for the
+            12 of ``joints_2d`` that COCO knows too: the true 2D pose, to make
+            pose tokens of it.
         min_keypoints (int): People with fewer detected keypoints are left
             out. Defaults to 0: nobody, as for evaluation.
         data_prefix (dict, optional): ``img`` defaults to 'imageFiles'.
@@ -115,6 +119,7 @@ class ThreeDPWDataset(PersonDataset):
                  body: Optional[dict] = None,
                  gender: str = 'label',
                  regressor: str = 'h36m17',
+                 keypoints: str = 'detected',
                  min_keypoints: int = 0,
                  data_prefix: Optional[dict] = None,
                  **kwargs) -> None:
@@ -122,17 +127,19 @@ class ThreeDPWDataset(PersonDataset):
             raise ValueError(
                 f'split must be one of {list(_SPLITS)}, got {split!r}')
         for name, value, known in (('gender', gender, ('label', 'neutral')),
-                                   ('regressor', regressor, ('h36m17',
-                                                             'j24'))):
+                                   ('regressor', regressor, ('h36m17', 'j24')),
+                                   ('keypoints', keypoints, ('detected',
+                                                             'projected'))):
             if value not in known:
                 raise ValueError(
                     f'{name} must be one of {known}, got {value!r}')
-            if body is None and value != known[0]:
+            if body is None and value in ('neutral', 'j24'):
                 raise ValueError(f'{name}={value!r} is about meshes, and '
                                  'these need a body')
         self.split = split
         self.gender = gender
         self.regressor = regressor
+        self.keypoints = keypoints
         self.min_keypoints = min_keypoints
         self._bodies = None if body is None else LabelBodies(body)
         super().__init__(
@@ -310,6 +317,9 @@ class ThreeDPWDataset(PersonDataset):
         columns['joints_3d'] = joints
         pixels = project(joints[..., :3], intrinsics)
         columns['joints_2d'] = np.concatenate([pixels, joints[..., 3:]], -1)
+        if self.keypoints == 'projected':
+            columns['keypoints'] = gather_points(
+                [('j14', columns['joints_2d'])], 'coco17')
 
 
 def _certain(points: np.ndarray) -> np.ndarray:

@@ -230,6 +230,19 @@ def test_wrong_truth(tmp_path, wrong, message):
         ThreeDPWDataset(data_root=str(write(tmp_path)), **wrong)
 
 
+def test_the_true_2d_pose(tmp_path):
+    write(tmp_path)
+    dataset = ThreeDPWDataset(
+        data_root=str(tmp_path), body=dict(), keypoints='projected')
+    for item in dataset:
+        order = np.array(joint_mapping('j14', 'coco17', allow_missing=True))
+        known = order >= 0
+        assert known.sum() == 12
+        np.testing.assert_array_equal(item['keypoints_visible'][0], known)
+        np.testing.assert_array_equal(item['keypoints'][0, known],
+                                      item['joints_2d'][0, order[known]])
+
+
 def test_who_is_left_out(tmp_path):
     data = sequence(campose_valid=[[True, False, True], [1, 1, 0]])
     data['poses2d'][1][0, 2, 4:] = 0  # four joints detected
