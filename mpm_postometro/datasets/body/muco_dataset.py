@@ -90,29 +90,13 @@ class MuCoDataset(PersonDataset):
             raise ValueError(
                 f"{self.ann_file}: 'annotations'[{unknown.argmax()}]: "
                 "'image_id' is that of no image")
-        box, pixels, joints, depth = np.split(values, (4, 28, 64), 1)
-        pixels, joints = pixels.reshape(-1, 12, 2), joints.reshape(-1, 12, 3)
-        intrinsics = np.zeros((len(row), 3, 3), np.float32)
+        intrinsics = np.zeros((len(images), 3, 3), np.float32)
         intrinsics[:, (0, 1, 0, 1, 2), (0, 1, 2, 2, 2)] = np.concatenate(
-            [images[row, 3:], np.ones((len(row), 1))], 1)
-        away = np.linalg.norm(project(joints, intrinsics) - pixels, axis=-1)
-        good = np.median(away, 1) <= _MAX_PIXELS  # not so for NaN
-        points, joints = _as_j24(pixels), _as_j24(joints)
-        distinct, image = NameList.unique(names)
-        table = PersonTable(
-            image=image[row],
-            image_names=distinct,
-            image_size=images[row, 1:3],
-            bbox=np.concatenate([box[:, :2], box[:, :2] + box[:, 2:]], 1),
-            keypoints=gather_points([('j24', points)], 'coco17'),
-            joints_2d=gather_points([('j24', points)], 'j14'),
-            joints_3d=gather_points([('j24', joints)], 'j14'),
-            intrinsics=intrinsics,
-            annotation_id=people[:, 0],
-            source=self.ann_file)
+            [images[:, 3:], np.ones((len(images), 1))], 1)
+        good = self._project_right(values, intrinsics, row)
         kept = good
         if self.nearest_only:
-            order = np.lexsort((depth[:, 0], ~good, row))
+            order = np.lexsort((values[:, -1], ~good, row))
             nearest = np.zeros(len(row), bool)
             nearest[order[np.unique(row[order], return_index=True)[1]]] = True
             kept = good & nearest
@@ -120,8 +104,35 @@ class MuCoDataset(PersonDataset):
             '3D joints do not project on the 2D joints': ~good,
             'not the nearest person of the picture': good & ~kept
         })
-        table = table.select(kept).replace(drop_report=report)
-        return self._add_fits(table) if self.fits else table
+        values, row, people = values[kept], row[kept], people[kept]
+        points, joints = map(_as_j24, _joints_of(values))
+        distinct, image = NameList.unique(names)
+        table = PersonTable(
+            image=image[row],
+            image_names=distinct,
+            image_size=images[row, 1:3],
+            bbox=np.concatenate(
+                [values[:, :2], values[:, :2] + values[:, 2:4]], 1),
+            keypoints=gather_points([('j24', points)], 'coco17'),
+            joints_2d=gather_points([('j24', points)], 'j14'),
+            joints_3d=gather_points([('j24', joints)], 'j14'),
+            intrinsics=intrinsics[row],
+            annotation_id=people[:, 0],
+            drop_report=report,
+            source=self.ann_file)
+        return self._add_fits(table) if self.fits and len(table) else table
+
+    @staticmethod
+    def _project_right(values: np.ndarray, intrinsics: np.ndarray,
+                       row: np.ndarray) -> np.ndarray:
+        good = np.zeros(len(values), bool)
+        for start in range(0, len(values), _STEP):
+            some = slice(start, start + _STEP)
+            pixels, joints = _joints_of(values[some])
+            away = project(joints, intrinsics[row[some]]) - pixels
+            away = np.linalg.norm(away, axis=-1)
+            good[some] = np.median(away, 1) <= _MAX_PIXELS  # not so for NaN
+        return good
 
     @property
     def _fits_path(self) -> Path:
@@ -226,6 +237,12 @@ def _report(reasons: Dict[str, np.ndarray]) -> Dict[str, int]:
         reason: int(which.sum())
         for reason, which in reasons.items() if which.any()
     }
+
+
+def _joints_of(values: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+    """Pixels (N, 12, 2) and joints (N, 12, 3)."""
+    return (values[:, 4:28].reshape(-1, 12,
+                                    2), values[:, 28:64].reshape(-1, 12, 3))
 
 
 def _as_j24(points: np.ndarray) -> np.ndarray:

@@ -60,7 +60,7 @@ def take(tree: Any, key: Any, where: str) -> Any:
     Raises:
         ValueError: If it is not there.
     """
-    if not isinstance(tree, Mapping):
+    if not isinstance(tree, (dict, Mapping)):  # mostly dict: much faster
         raise ValueError(f"{where} must be a dictionary with '{key}', got "
                          f'{type(tree).__name__}')
     if key not in tree:
