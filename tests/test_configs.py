@@ -70,6 +70,8 @@ _SMALL = dict(
                 num_modules=1,
                 num_blocks=(1, 1, 1, 1),
                 num_channels=(4, 8, 12, 16)))),
+    HRNetClassificationNeck=dict(
+        in_channels=(4, 8, 12, 16), channels=(8, 8, 8, 8), out_channels=16),
     MPM=dict(channels=32, hidden_channels=48, feedforward_channels=48),
     MPMDecoderHead=dict(channels=32, feedforward_channels=48),
     MPMLiftingHead=dict(channels=32, feedforward_channels=48),
@@ -98,8 +100,8 @@ def _shrink(node, channels: Optional[dict] = None) -> None:
                                                     'guide_channels')):
         if node.get(name) and node[name].type in _SMALL_CHANNELS:
             channels[key] = _shrunk_channels(node[name])
-    node.update(Config._merge_a_into_b(_SMALL.get(node.get('type'), {}), node))
     node.update({k: v for k, v in channels.items() if k in node})
+    node.update(Config._merge_a_into_b(_SMALL.get(node.get('type'), {}), node))
     if node.get('token_dim') == 512:  # not where tokens are coordinates
         node['token_dim'] = _SMALL['PCTTokenizer']['token_dim']
     for part in node.values():
@@ -108,7 +110,7 @@ def _shrink(node, channels: Optional[dict] = None) -> None:
 
 
 # Configs of published networks on published data.
-PUBLISHED = ('f.py', '_256x256.py',
+PUBLISHED = ('f.py', '224x224.py', '_256x256.py',
              *(f'_{data}-256x256.py'
                for data in ('coco', 'mpii', 'mix', '3dpw', '3doh', 'h36m-p2')))
 

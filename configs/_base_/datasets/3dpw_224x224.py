@@ -1,0 +1,16 @@
+# 3DPW for networks that take 224 x 224 pixels.
+_base_ = ['./3dpw_256x256.py']
+
+crop = dict(type='MeshAffine', input_size=(224, 224), body={{_base_.body}})
+train_pipeline = [
+    crop if step['type'] == 'MeshAffine' else step
+    for step in _base_.train_pipeline
+]
+test_pipeline = [
+    crop if step['type'] == 'MeshAffine' else step
+    for step in _base_.test_pipeline
+]
+
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
