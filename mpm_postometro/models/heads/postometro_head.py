@@ -163,8 +163,10 @@ class PostoMETROHead(BaseModule):
                 num_layers,
                 dropout,
                 attention_dropout,
-                with_cp=with_cp) for d, feedforward_dim, heads in zip(
-                    hidden_dims, feedforward_dims, num_heads))
+                with_cp=with_cp,
+                constant_queries=i == 0)
+            for i, (d, feedforward_dim, heads) in enumerate(
+                zip(hidden_dims, feedforward_dims, num_heads)))
         kinds = ['camera', 'queries']
         kinds += ['image'] * use_image_tokens + ['pose'] * use_pose_tokens
         self.reductions = nn.ModuleList(

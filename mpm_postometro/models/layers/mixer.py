@@ -7,7 +7,7 @@ without renaming.
 """
 from torch import Tensor, nn
 
-from .linear import Linear
+from .linear_layer import Linear
 from .token_mixing import mix_tokens, normed_channel_mlp, normed_token_mlp
 
 __all__ = ['FCBlock', 'MixerLayer', 'MixerMLP']

@@ -5,7 +5,7 @@ from typing import Optional
 import torch
 from torch import Tensor, nn
 
-from .linear import Linear
+from .linear_layer import Linear
 from .mixer import FCBlock, MixerLayer
 from .token_mixing import mix_tokens
 

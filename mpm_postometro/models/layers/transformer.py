@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from .dropout import Dropout
-from .linear import Linear, linear
+from .linear_layer import Linear, linear
 from .mesh_attention import MeshAttention, attend
+from .remembered import Remembered
 
 __all__ = [
     'Attention', 'DecoderLayer', 'EncoderDecoder', 'EncoderLayer',
@@ -150,6 +151,8 @@ class DecoderLayer(EncoderLayer):
                          attention_dropout)
         self.multihead_attn = Attention(dim, num_heads, attention_dropout)
         self.norm3 = nn.LayerNorm(dim)
+        # Set where the queries are the same for every input.
+        self.remembered = None
 
     def forward(self,
                 x: Tensor,
@@ -168,10 +171,21 @@ class DecoderLayer(EncoderLayer):
         Returns:
             Tensor: (B, L, D).
         """
-        x = x + self.dropout(
-            self.self_attn(self.norm1(x), mesh_attention=mesh_attention))
+        if self.remembered is None or self.training:
+            x = self.attend_mesh(x, mesh_attention)
+        else:
+            inputs = (x, *self.norm1.parameters(),
+                      *self.self_attn.parameters())
+            x = self.remembered(lambda: self.attend_mesh(x, mesh_attention),
+                                inputs, mesh_attention)
         x = x + self.dropout(self.multihead_attn(self.norm2(x), memory, code))
         return x + self.feedforward(self.norm3(x))
+
+    def attend_mesh(self, x: Tensor,
+                    mesh_attention: Optional[MeshAttention]) -> Tensor:
+        """(B, L, D) -> (B, L, D), the self-attention of :meth:`forward`."""
+        return x + self.dropout(
+            self.self_attn(self.norm1(x), mesh_attention=mesh_attention))
 
 
 class _Stack(nn.Module):
@@ -226,6 +240,9 @@ class EncoderDecoder(nn.Module):
             weights; None means ``dropout``.
         with_cp (bool): Recompute layers in the backward pass instead of
             storing what they need. Defaults to False.
+        constant_queries (bool): The queries are parameters, so that in
+            inference their first self-attention is computed once, see
+            :class:`Remembered`. Defaults to False.
     """
 
     def __init__(self,
@@ -235,7 +252,8 @@ class EncoderDecoder(nn.Module):
                  num_layers: int,
                  dropout: float = 0.1,
                  attention_dropout: Optional[float] = None,
-                 with_cp: bool = False) -> None:
+                 with_cp: bool = False,
+                 constant_queries: bool = False) -> None:
         super().__init__()
         if attention_dropout is None:
             attention_dropout = dropout
@@ -244,6 +262,8 @@ class EncoderDecoder(nn.Module):
                 attention_dropout, with_cp)
         self.encoder = TransformerEncoder(*args)
         self.decoder = TransformerDecoder(*args)
+        if constant_queries:
+            self.decoder.layers[0].remembered = Remembered()
         for parameter in self.parameters():
             if parameter.dim() > 1:
                 nn.init.xavier_uniform_(parameter)

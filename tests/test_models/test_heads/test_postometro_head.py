@@ -1,6 +1,10 @@
 # Copyright (c) The mpm_postometro authors. All rights reserved.
+import copy
+import io
+
 import pytest
 import torch
+from mmengine.model import ExponentialMovingAverage
 
 from mpm_postometro.bodies import load_body
 from mpm_postometro.models.heads import (PostoMETROHead, from_official_key,
@@ -103,6 +107,95 @@ def test_starts_from_the_template(body, inputs):
     # head above hips (y points down), right hip on the left of the picture
     assert prediction.joints_3d[0, 13, 1] < prediction.joints_3d[0, 2, 1]
     assert prediction.joints_3d[0, 2, 0] < prediction.joints_3d[0, 3, 0]
+
+
+def optimizer_step(head, inputs):
+    head.train()
+    torch.optim.SGD(head.parameters(), 1.).zero_grad()
+    head(*inputs).vertices[-1].square().sum().backward()
+    torch.optim.SGD(head.parameters(), 1.).step()
+    head.eval()
+
+
+def swap_with_average(head, inputs):
+    """As MMEngine's EMAHook does before validation."""
+    average = ExponentialMovingAverage(head, momentum=0.5)
+    optimizer_step(head, inputs)
+    average.update_parameters(head)
+    for ema, parameter in zip(average.module.parameters(), head.parameters()):
+        before = parameter.data.clone()
+        parameter.data.copy_(ema.data)
+        ema.data.copy_(before)
+
+
+def load_other_weights(head, inputs):
+    head.load_state_dict({k: v + 1 for k, v in head.state_dict().items()})
+
+
+def through_half_precision(head, inputs):
+    head.bfloat16().float()
+
+
+@pytest.mark.parametrize('mode', [torch.no_grad, torch.inference_mode])
+@pytest.mark.parametrize('change', [
+    optimizer_step, swap_with_average, load_other_weights,
+    through_half_precision,
+    lambda head, _: head.joint_tokens.weight.data.mul_(2),
+    lambda head, _: head.vertex_tokens.weight.data.neg_(),
+    lambda head, _: head.transformers[0].decoder.layers[
+        0].norm1.bias.data.add_(1), lambda head, _: head.transformers[
+            0].decoder.layers[0].self_attn.in_proj_weight.data.neg_()
+])
+def test_what_is_kept_between_images_is_never_old(change, mode, body, inputs):
+    head = PostoMETROHead(body=body, **SIZES).eval()
+    with mode():
+        before = head(*inputs)
+    change(head, inputs)
+    with mode():
+        found = head(*inputs)
+        again = head(*inputs)
+        expected = copy.deepcopy(head)(*inputs)
+    assert (found.joints_3d - before.joints_3d).abs().max() > 1e-4
+    for prediction in (found, again):
+        torch.testing.assert_close(prediction.joints_3d, expected.joints_3d)
+        torch.testing.assert_close(prediction.vertices, expected.vertices)
+
+
+def test_what_is_kept_between_images_spares_work(body, inputs, monkeypatch):
+    head = PostoMETROHead(body=body, **SIZES).eval()
+    layer = head.transformers[0].decoder.layers[0]
+    calls = []
+    original = layer.attend_mesh
+    monkeypatch.setattr(layer, 'attend_mesh',
+                        lambda *args: calls.append(1) or original(*args))
+    with torch.no_grad():
+        head(*inputs), head(inputs[0], [x + 1 for x in inputs[1][:2]])
+    assert len(calls) == 1
+    head(*inputs).joints_3d.sum().backward()  # needs its own graph
+    assert layer.self_attn.in_proj_weight.grad is not None
+    assert len(calls) == 2
+
+
+def test_what_is_kept_between_images_is_not_saved(body, inputs):
+    head = PostoMETROHead(body=body, **SIZES).eval()
+
+    def size(thing):
+        file = io.BytesIO()
+        torch.save(thing, file)
+        return len(file.getvalue())
+
+    before = size(head.state_dict()), size(head)
+    with torch.no_grad():
+        expected = head(*inputs)
+        assert head.transformers[0].decoder.layers[0].remembered._last
+        assert (size(head.state_dict()), size(head)) == before
+        program = torch.export.export(
+            head, (inputs[0], tuple(inputs[1][:2])), strict=False)
+        found = program.module()(inputs[0], tuple(inputs[1][:2]))
+    torch.testing.assert_close(found.vertices[-1], expected.vertices[-1])
+    names = program.graph_signature.inputs_to_parameters.values()
+    # the queries are parameters of what is exported, not numbers of today
+    assert any('joint_tokens' in name for name in names)
 
 
 def test_state_holds_no_geometry(body):

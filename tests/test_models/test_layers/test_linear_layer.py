@@ -6,12 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mpm_postometro.models.layers import Linear
-from mpm_postometro.models.layers import linear as linear_layer
-from mpm_postometro.models.layers.linear import _onednn_is_quicker
-
-# The package exports the function by the name of the module.
-module = __import__('sys').modules[Linear.__module__]
+from mpm_postometro.models.layers import Linear, linear, linear_layer
 
 needs_onednn = pytest.mark.skipif(
     not (torch.backends.mkldnn.is_available()
@@ -23,16 +18,16 @@ needs_onednn = pytest.mark.skipif(
 def calls(monkeypatch):
     """oneDNN whatever the processor and however small; how often it ran."""
     found = []
-    original = module._onednn_linear
+    original = linear_layer._onednn_linear
 
     def count(*args):
         found.append(args[1].shape)
         return original(*args)
 
-    monkeypatch.setattr(module, '_onednn_is_quicker', lambda: True)
-    monkeypatch.setattr(module, '_onednn_linear', count)
-    monkeypatch.setattr(module, '_SMALL', 0)
-    monkeypatch.setattr(module, '_NARROW', 0)
+    monkeypatch.setattr(linear_layer, '_onednn_is_quicker', lambda: True)
+    monkeypatch.setattr(linear_layer, '_onednn_linear', count)
+    monkeypatch.setattr(linear_layer, '_SMALL', 0)
+    monkeypatch.setattr(linear_layer, '_NARROW', 0)
     return found
 
 
@@ -47,7 +42,7 @@ def draw(shape):
 def test_equals_torch_forward_and_backward(calls, shape, bias, relu):
     x, weight = draw(shape), draw((6, 12))
     inputs = (x, weight) + (draw((6, )), ) * bias
-    out = linear_layer(*inputs, relu=relu)
+    out = linear(*inputs, relu=relu)
     expected = F.linear(*inputs)
     expected = F.relu(expected) if relu else expected
     torch.testing.assert_close(out, expected)
@@ -69,11 +64,11 @@ def test_equals_torch_forward_and_backward(calls, shape, bias, relu):
 def test_views(calls, change):
     x, weight = change(torch.randn(3, 5, 12)), torch.randn(9, 12)
     torch.testing.assert_close(
-        linear_layer(x, weight[2:8]), F.linear(x, weight[2:8]))
+        linear(x, weight[2:8]), F.linear(x, weight[2:8]))
     assert calls
     # the gradient of a sum has strides of zero
     grads = []
-    for function in (linear_layer, F.linear):
+    for function in (linear, F.linear):
         leaf = weight.clone().requires_grad_()
         function(x, leaf).sum().backward()
         grads.append(leaf.grad)
@@ -89,11 +84,11 @@ def test_second_derivatives_and_torch_func(calls):
         grad, = torch.autograd.grad(out, x, create_graph=True)
         return torch.autograd.grad(grad.square().sum(), (x, weight))
 
-    for actual, wanted in zip(penalty(linear_layer), penalty(F.linear)):
+    for actual, wanted in zip(penalty(linear), penalty(F.linear)):
         torch.testing.assert_close(actual, wanted, rtol=1e-4, atol=1e-4)
 
     def loss(weight):
-        return linear_layer(x.detach(), weight, None, True).square().sum()
+        return linear(x.detach(), weight, None, True).square().sum()
 
     calls.clear()
     found = torch.func.grad(loss)(weight.detach())
@@ -140,21 +135,21 @@ def test_export_holds_torchs_operators_only(calls):
 
 
 def test_small_products_are_torchs(monkeypatch):
-    monkeypatch.setattr(module, '_onednn_is_quicker', lambda: True)
+    monkeypatch.setattr(linear_layer, '_onednn_is_quicker', lambda: True)
     weight = torch.randn(64, 64)
-    assert not module._use_onednn(torch.randn(64, 64), weight)
-    assert module._use_onednn(torch.randn(2048, 64), weight)
-    assert not module._use_onednn(torch.randn(2**20, 64), weight[:3])
+    assert not linear_layer._use_onednn(torch.randn(64, 64), weight)
+    assert linear_layer._use_onednn(torch.randn(2048, 64), weight)
+    assert not linear_layer._use_onednn(torch.randn(2**20, 64), weight[:3])
 
 
 def test_the_processor_decides(monkeypatch):
-    _onednn_is_quicker.cache_clear()
+    linear_layer._onednn_is_quicker.cache_clear()
     try:
         monkeypatch.setattr(torch.backends.cpu, 'get_cpu_capability',
                             lambda: 'AVX2')
-        assert not _onednn_is_quicker()
+        assert not linear_layer._onednn_is_quicker()
     finally:
-        _onednn_is_quicker.cache_clear()
+        linear_layer._onednn_is_quicker.cache_clear()
 
 
 def test_is_a_linear_layer_with_the_same_state():
