@@ -271,6 +271,16 @@ def test_commands_in_a_model_are_not_run(folder, tmp_path, smpl_arrays):
     })
     with pytest.raises(UnsafePickleError, match="evil.npz, key 'weights'"):
         load_body(folder / 'evil.npz')
+    # Nor in what goes with it.
+    evil = np.array([Payload()], dtype=object)
+    for name in ('J_regressor_h36m.npy', 'J_regressor_extra.npy',
+                 'J_regressor_coco.npy', 'mesh_downsampling.npz'):
+        save = np.save if name.endswith('.npy') else (
+            lambda path, array: np.savez(path, A=array))
+        save(folder / name, evil)
+        with pytest.raises(UnsafePickleError, match=f'{name}.*system'):
+            load_body(folder)
+        (folder / name).unlink()
     assert not (tmp_path / 'ran').exists()
 
 
