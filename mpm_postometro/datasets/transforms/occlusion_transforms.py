@@ -382,13 +382,13 @@ def _lay(img: np.ndarray, covered: np.ndarray, layer: Layer) -> None:
 
 @TRANSFORMS.register_module()
 class RandomTruncation(BaseTransform):
-    """Shrink the box so that the crop cuts off a part of the person.
+    """Shrink and shift the box so that the crop cuts off a part of the person.
 
-    The crop ends where the person is cut, on one side; on the others it
-    keeps its margin, as far as its shape allows: a crop of head and
-    shoulders has no room for spread arms. Comes right after
-    ``GetBBoxCenterScale``; :class:`MeshAffine` crops, and flags what is
-    outside.
+    The crop ends where the person is cut, on one side. It is as small as the
+    rest of the person with its margin allows: cut at the hips it shows the
+    upper body closer, cut at one side a standing person is as large as
+    before. Comes right after ``GetBBoxCenterScale``; :class:`MeshAffine`
+    crops, and flags what is outside.
 
     Required Keys:
 
@@ -464,15 +464,15 @@ class RandomTruncation(BaseTransform):
 
         center = np.array(results['bbox_center'])
         scale = np.array(results['bbox_scale'])
-        # The side that stays, with its margin.
+        # From the cut to the margin of the side that stays.
         stays = center[0, axis] + (-.5 if far else .5) * scale[0, axis]
-        length = abs(line - stays)
-        center[0, axis] = (line + stays) / 2
-        scale[0, axis] = length
-        ratio = self.aspect_ratio
-        widest = length * ratio if axis == 1 else length / ratio
-        # MeshAffine would give room on both sides to keep a wider box.
-        scale[0, 1 - axis] = min(scale[0, 1 - axis], widest)
+        # Both sides of the crop over its height.
+        shape = np.array([self.aspect_ratio, 1.])
+        rest = scale[0].copy()
+        rest[axis] = abs(line - stays)
+        size = shape * (rest / shape).max()
+        center[0, axis] = line + (-.5 if far else .5) * size[axis]
+        scale[0] = size
         results['bbox_center'] = center
         results['bbox_scale'] = scale
         return results

@@ -294,9 +294,6 @@ def test_the_crop_ends_where_the_person_is_cut(side, size):
         if along_y else np.concatenate([np.full(11, 130),
                                         100 + np.arange(11) * 6])
     gone = places < line if side in ('left', 'top') else places > line
-    across = out['warp_mat'][:, :2] @ out['keypoints'][0].T
-    across = (across.T + out['warp_mat'][:, 2])[:, int(not along_y)]
-    gone |= (across < -.5) | (across >= size[not along_y] - .5)
     assert 3 <= gone.sum() <= 18
     labelled = out['keypoints_visible'] > 0
     np.testing.assert_array_equal(out['joints_2d_visible'][0], ~gone)
@@ -304,6 +301,24 @@ def test_the_crop_ends_where_the_person_is_cut(side, size):
     np.testing.assert_array_equal(out['keypoints_occluded'], labelled & gone)
     expected = (labelled & gone).sum() / labelled.sum()
     np.testing.assert_allclose(out['occlusion'], expected, rtol=1e-5)
+
+
+def test_truncation_zooms_in_no_more_than_the_rest_allows():
+    """A person 60 wide and 200 high, with margins 75 and 250."""
+
+    def cut(side, share):
+        transform = RandomTruncation(1., (share, share), (side, ))
+        out = transform(person_sample())
+        (x, y), (w, h) = out['bbox_center'][0], out['bbox_scale'][0]
+        return x - w / 2, y - h / 2, x + w / 2, y + h / 2
+
+    # 25 of margin and 60 % of 200, so wide that nothing else is cut
+    np.testing.assert_allclose(cut('bottom', .4), (57.5, 25, 202.5, 170))
+    # as high as the width with its margin
+    np.testing.assert_allclose(
+        cut('bottom', .9), (92.5, -5, 167.5, 70), atol=1e-4)
+    # as large as without the cut
+    np.testing.assert_allclose(cut('left', .5), (130, 25, 380, 275))
 
 
 def test_truncation_draws_sides_and_shares():

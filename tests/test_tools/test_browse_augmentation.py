@@ -1,0 +1,48 @@
+# Copyright (c) The mpm_postometro authors. All rights reserved.
+import importlib.util
+
+import cv2
+import pytest
+
+
+@pytest.fixture
+def tool(repo_root):
+    file = repo_root / 'tools' / 'analysis_tools' / 'browse_augmentation.py'
+    spec = importlib.util.spec_from_file_location('browse_augmentation', file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize('labels', [False, True])
+def test_a_row_for_each_transform(tool, tmp_path, capsys, monkeypatch, labels):
+    names = ['crop', 'RandomTruncation', 'PasteObjects']
+    monkeypatch.setattr(tool, 'ROWS', {n: tool.ROWS[n] for n in names})
+    out = tmp_path / 'sheet.png'
+    tool.main(
+        [str(out), '--columns', '2', '--size', '48', *['--labels'] * labels])
+    assert f'wrote {out}' in capsys.readouterr().out
+    sheet = cv2.imread(str(out))
+    margin = sheet.shape[1] - 2 * 48
+    assert sheet.shape[0] == 3 * 48 and margin > 100
+    rows = sheet[:, margin:].reshape(3, 48, 96, 3).astype(int)
+    assert abs(rows[1] - rows[0]).mean() > 5  # cut
+    assert abs(rows[2] - rows[0]).mean() > 5  # pasted
+    green = (sheet == (80, 220, 80)).all(-1).any()
+    assert green == labels
+
+
+def test_training_data_of_a_config(tool, repo_root, tmp_path):
+    folder = repo_root / 'configs' / '_base_' / 'datasets'
+    out = tmp_path / 'sheet.jpg'
+    config = folder / 'synthetic_body.py'
+    tool.main([
+        str(out), '--config',
+        str(config), '--people', '2', '--columns', '3', '--size', '32',
+        '--cfg-options', 'train_dataloader.dataset.length=5'
+    ])
+    sheet = cv2.imread(str(out))
+    assert sheet.shape[0] == 64
+    tiles = sheet[:, -96:].reshape(2, 32, 3, 32, 3).astype(int)
+    # one person a row, augmented anew
+    assert abs(tiles[:, :, 0] - tiles[:, :, 1]).mean((1, 2, 3)).min() > 5
