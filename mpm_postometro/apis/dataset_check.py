@@ -14,6 +14,7 @@ from mmpose.registry import DATASETS
 
 from mpm_postometro.bodies import BodyModel
 from mpm_postometro.bodies.skeletons import SKELETONS
+from mpm_postometro.datasets.body.metro_tsv import decode_picture
 from mpm_postometro.datasets.body.person_dataset import PersonDataset
 from mpm_postometro.datasets.body.person_table import GENDERS
 from mpm_postometro.files import atomic_write
@@ -264,11 +265,10 @@ def _try_items(dataset: Any, items: np.ndarray, check: DatasetCheck,
 def _read(path: str) -> np.ndarray:
     if not Path(path).is_file():
         raise FileNotFoundError(path)
-    data = np.fromfile(path, np.uint8)
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
-    if image is None:
-        raise ValueError(f'{path} is no picture')
-    return image
+    try:
+        return decode_picture(Path(path).read_bytes())
+    except ValueError as error:
+        raise ValueError(f'{path} {error}') from None
 
 
 class _Tally:

@@ -87,14 +87,22 @@ def test_missing_and_broken_pictures(folder):
     (folder / '1.png').unlink()
     (folder / '3.png').write_bytes(b'no picture')
     (folder / '4.png').write_bytes(b'')
+    whole = cv2.imencode('.jpg', cv2.imread(str(folder / '5.png')))[1]
+    (folder / '5.png').write_bytes(whole.tobytes()[:-9])
     check = check_dataset(spin(folder), number=None)
     assert not check.ok and check.tried == 6
-    assert check.problems == [
+    assert check.problems[:3] == [
         '1 of 6 pictures are missing', f'{folder}/1.png',
-        '2 of 6 items cannot be read', f'{folder}/3.png is no picture',
-        f'{folder}/4.png is no picture'
+        '3 of 6 items cannot be read'
     ]
+    for problem, text in zip(
+            check.problems[3:],
+        (f'{folder}/3.png is no picture', f'{folder}/4.png is no picture',
+         f'{folder}/5.png is a JPEG of {len(whole) - 9} bytes that is cut')):
+        assert problem.startswith(text)
+    assert len(check.problems) == 6
     assert 'BROKEN' in str(check) and 'not all right' in str(check)
+    (folder / '5.png').write_bytes(whole.tobytes())
     some = check_dataset(spin(folder), number=2)  # the first and the last
     assert some.ok and some.tried == 2
 

@@ -152,7 +152,7 @@ class TSVFile:
         try:
             return decode_picture(data)
         except ValueError as error:
-            self._fail(row, str(error))
+            self._fail(row, f'has a picture that {error}')
 
     def where(self, row: int) -> str:
         """Names a row in messages."""
@@ -293,13 +293,14 @@ def decode_picture(data: bytes) -> np.ndarray:
     # the scan no end can be; a preview's end comes before it.
     if data.startswith(_JPEG_START) and \
             data.rfind(_JPEG_END) < data.rfind(_JPEG_SCAN):
-        raise ValueError(f'has a JPEG of {len(data)} bytes that is cut off')
+        raise ValueError(f'is a JPEG of {len(data)} bytes that is cut off')
     image = None
     if data:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     if image is None:
-        raise ValueError('has no picture: expected a JPEG file, got '
-                         f'{len(data)} bytes that begin with {data[:8]!r}')
+        raise ValueError(
+            'is no picture: expected a JPEG file or the like, got '
+            f'{len(data)} bytes that begin with {data[:8]!r}')
     return image
 
 
