@@ -77,7 +77,7 @@ def test_report(tool, tmp_path):
     cells = row(all_.split('PA-MPJPE')[0], 'all')
     assert cells[1] == '40' and cells[5].startswith('38.0 (')
     assert cells[6] == '10.0 (0.0)'
-    assert 'the gain over image tokens grows by 4.00 mm (0.00)' in text
+    assert 'The gain of both over image grows by 4.00 mm (0.00)' in text
     assert (tmp_path / 'mesh_study.png').stat().st_size > 5000
 
 

@@ -4,7 +4,8 @@
 Trains the small mesh transformer on the built-in data with image tokens, with
 pose tokens, with both, and with both where the pose tokens are those of the
 true 2D pose (Tables 5 and 6 of PostoMETRO), all with the same people, steps
-and settings, and compares them by the hidden share of the person.
+and settings, and compares them by the hidden share of the person. On demand
+with image tokens of a backbone that learns on, too.
 
 python tools/analysis_tools/mesh_study.py --seeds 0 1 2
 
@@ -44,6 +45,24 @@ TOKENS: Dict[str, dict] = {
         'model.token_source': 'ground_truth'
     },
 }
+#: What is trained by default.
+FOUR = tuple(TOKENS)
+# The same with a backbone that learns on, slowly, as in the paper.
+_LEARNING = {
+    'model.backbone.frozen_stages': -1,
+    'optim_wrapper.paramwise_cfg':
+    dict(custom_keys={'backbone': dict(lr_mult=.1)})
+}
+TOKENS.update({
+    f'{tokens}, learning backbone': {
+        **TOKENS[tokens],
+        **_LEARNING
+    }
+    for tokens in ('image', 'both')
+})
+#: What is compared: the worse one, as the paper has it, and the better one.
+PAIRS = (('image', 'both'), ('pose', 'both'), ('image, learning backbone',
+                                               'both, learning backbone'))
 METRICS = dict(mpjpe='MPJPE', pa_mpjpe='PA-MPJPE', mpvpe='MPVPE')
 #: Edges of the groups by the hidden share of the person.
 EDGES = (0., .05, .2, .35, .5, 1.)
@@ -71,6 +90,9 @@ def plan(args) -> List[Run]:
         }
     }
     work = {BACKBONE: 2.3, TOKENIZER: .5, CLASSIFIER: .8}
+    epochs = {}
+    if args.epochs is not None:
+        epochs['train_cfg.max_epochs'] = args.epochs
     runs = []
     for name, config in PREPARE.items():
         options = {**common, 'randomness': dict(seed=0)}
@@ -89,23 +111,24 @@ def plan(args) -> List[Run]:
             name = f"{tokens.replace(', ', '-').replace(' ', '-')}_seed{seed}"
             options = {
                 **common,
+                **epochs,
                 **TOKENS[tokens], 'randomness':
                 dict(seed=seed),
                 'test_evaluator.dump':
                 osp.join(osp.abspath(args.work_dir), name, 'people.npz')
             }
             needed = {}
-            if tokens != 'pose':
+            if 'model.backbone' not in TOKENS[tokens]:
                 options.update(backbone)
                 needed.update(needs_backbone)
-            if tokens != 'image':
+            if 'model.pose_branch' not in TOKENS[tokens]:
                 needed['model.pose_branch_checkpoint'] = CLASSIFIER
             runs.append(
                 Run(name,
                     MESH,
                     options,
                     dict(network='mesh', tokens=tokens, seed=seed, name=name),
-                    1.2,
+                    .6 * (args.epochs or 2),
                     needed,
                     test=True))
     return runs
@@ -158,7 +181,9 @@ def bins(occlusion: np.ndarray) -> List[Tuple[str, np.ndarray]]:
 def gain(worse: np.ndarray, better: np.ndarray) -> Tuple[float, float]:
     """Mean difference of two errors (S, P), and its standard error over
     people."""
-    difference = (worse.mean(0) - better.mean(0))
+    difference = worse.mean(0) - better.mean(0)
+    if len(difference) < 2:
+        return float(difference.mean()), float('nan')
     return difference.mean(), difference.std(ddof=1) / len(difference)**.5
 
 
@@ -193,6 +218,7 @@ def report(folder: str, results: List[dict]) -> str:
     texts.append(table(header, rows))
 
     shown = bins(occlusion)
+    pairs = [pair for pair in PAIRS if set(pair) <= people.keys()]
     for key, title in METRICS.items():
         rows = []
         for name, inside in [('all', parts['all']), *shown]:
@@ -200,24 +226,22 @@ def report(folder: str, results: List[dict]) -> str:
             for errors in people.values():
                 row.append(
                     mean_and_range(errors[key][:, inside].mean(1), '{:.1f}'))
-            for other in ('image', 'pose'):
-                if {other, 'both'} <= people.keys():
-                    row.append('{:.1f} ({:.1f})'.format(
-                        *gain(people[other][key][:, inside], people['both']
-                              [key][:, inside])))
+            for worse, better in pairs:
+                row.append('{:.1f} ({:.1f})'.format(*gain(
+                    people[worse][key][:,
+                                       inside], people[better][key][:,
+                                                                    inside])))
             rows.append(row)
         gains = [
-            f'both against {other} (standard error)'
-            for other in ('image', 'pose') if {other, 'both'} <= people.keys()
+            f'gain of {better} over {worse} (standard error)'
+            for worse, better in pairs
         ]
         text = table(['hidden', 'people', *people, *gains], rows)
-        for other in ('image', 'pose'):
-            if {other, 'both'} <= people.keys():
-                text += (
-                    '\n\nFor each tenth that is hidden the gain over '
-                    f'{other} tokens grows by {{:.2f}} mm ({{:.2f}}).'
-                ).format(
-                    *slope(occlusion, people[other][key], people['both'][key]))
+        for worse, better in pairs:
+            text += (
+                f'\n\nThe gain of {better} over {worse} grows by '
+                '{:.2f} mm ({:.2f}) for each tenth that is hidden.').format(
+                    *slope(occlusion, people[worse][key], people[better][key]))
         texts.append(f'{title} (mm):\n\n{text}')
     _plot(people, occlusion, shown, osp.join(folder, 'mesh_study.png'))
     return '\n\n'.join(texts)
@@ -244,12 +268,15 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--work-dir', default='work_dirs/mesh_study')
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
-    parser.add_argument(
-        '--tokens', nargs='+', choices=TOKENS, default=list(TOKENS))
+    parser.add_argument('--tokens', nargs='+', choices=TOKENS, default=FOUR)
     parser.add_argument(
         '--cache-dir',
         default='data/synthetic_body_small',
         help='where pictures are kept, or rendered to')
+    parser.add_argument(
+        '--epochs',
+        type=int,
+        help='of the mesh transformers; by default as the config has it')
     for name, default in (('images', 12000), ('val-images', 300),
                           ('test-images', 2000)):
         parser.add_argument(f'--{name}', type=int, default=default)
