@@ -140,7 +140,7 @@ def from_official_mesh_state(state: State,
     if all(key.startswith('module.') for key in state):
         state = {key[len('module.'):]: value for key, value in state.items()}
     kind = _detect(state, 0)
-    sequential = 'backbone.0.weight' in state
+    sequential = 'backbone.7.0.conv1.weight' in state
     renamed: State = {}
     branch: State = {}
     dropped, unknown = [], []

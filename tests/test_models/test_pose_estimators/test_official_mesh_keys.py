@@ -353,6 +353,16 @@ def test_broken_files_are_refused(official, case):
         from_official_mesh_state(state)
 
 
+def test_only_a_resnet_is_sequential(official):
+    state = official('h64')
+    state['backbone.0.weight'] = state.pop('backbone.conv1.weight')
+    with pytest.raises(
+            ValueError,
+            match=r'missing: backbone\.conv1\.weight; '
+            r'unknown: backbone\.0\.weight'):
+        from_official_mesh_state(state)
+
+
 def test_broken_pose_branches_are_refused(official):
     state = official('pose_r50')
     del state['pct.keypoint_head.cls_pred_layer.bias']
