@@ -131,7 +131,7 @@ def procrustes_align(pred: Tensor,
         moved, p, t = moved - p_mean, p - p_mean, t - t_mean
         covariance = p.transpose(1, 2) @ (w * t)
         variance = (w * p * p).sum((1, 2))
-    # the SVD would refuse the whole batch
+    # the SVD would refuse the whole batch; NaN stays in the means
     finite = covariance.isfinite().flatten(1).all(1)
     covariance = torch.where(finite[:, None, None], covariance,
                              torch.zeros_like(covariance))
@@ -148,7 +148,6 @@ def procrustes_align(pred: Tensor,
         noise = noise * pred.shape[1]
     scale = torch.where(variance > noise, (s * sign).sum(1) / variance,
                         torch.zeros_like(variance))
-    scale = torch.where(finite, scale, torch.full_like(scale, float('nan')))
     aligned = torch.baddbmm(t_mean, moved, scale[:, None, None] * rotation)
     return aligned.to(dtype)
 
