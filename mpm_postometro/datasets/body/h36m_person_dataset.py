@@ -13,6 +13,7 @@ from .npz_tree import take
 from .person_dataset import PersonDataset
 from .person_table import NameList, PersonTable, check_numbers, gather_points
 from .smpl_labels import LabelBodies, fit_errors, project, turn_to_camera
+from .table_file import files_stamp, kept_table, settings_name
 from .virtual_camera import h36m_cameras
 
 __all__ = ['H36MPersonDataset', 'read_fit']
@@ -65,7 +66,8 @@ class H36MPersonDataset(PersonDataset):
     their projection, without the lens's distortion. Cameras are told apart
     by their lenses, not by their numbers. People whose joints do not project
     into their box are left out: what was said here of the files does not
-    hold for them.
+    hold for them. Large tables are kept beside the files and read from there
+    until something changes (:func:`kept_table`).
 
     Args:
         ann_file (str): The folder. Defaults to 'annotations'.
@@ -115,18 +117,28 @@ class H36MPersonDataset(PersonDataset):
     def load_people(self) -> PersonTable:
         """Read the files of the subjects of the split."""
         subjects = _SPLITS[self.split].subjects
-        # All of them first: a missing one is not found out minutes later.
-        cameras = {s: self._read_cameras(self._path(s, 'camera'))
-                   for s in subjects}  # yapf: disable
-        kinds = ['data', 'joint_3d'] + ([self.fits] if self.fits else [])
-        for path in (self._path(s, kind) for s in subjects for kind in kinds):
+        kinds = ['camera', 'data', 'joint_3d'] + \
+            ([self.fits] if self.fits else [])
+        paths = [self._path(s, kind) for s in subjects for kind in kinds]
+        for path in paths:  # not only minutes later
             if not path.is_file():
                 raise FileNotFoundError(f'{path} does not exist')
+        settings = [
+            self.split, self.fits, self.interval, self.max_fit_error,
+            self._bodies and self._bodies.stamp()
+        ]
+        name = f'{self.split}.{settings_name(settings)}.people.npz'
+        return kept_table(
+            Path(self.ann_file) / name,
+            [settings, files_stamp(paths)], lambda: self._read_all(subjects))
+
+    def _read_all(self, subjects: Tuple[int, ...]) -> PersonTable:
         print(f'Human3.6M-{self.split}:')
         bar = ProgressBar(len(subjects))
         tables = []
         for subject in subjects:
-            tables.append(self._read_subject(subject, cameras[subject]))
+            cameras = self._read_cameras(self._path(subject, 'camera'))
+            tables.append(self._read_subject(subject, cameras))
             bar.update()
         print()
         return PersonTable.concatenate(tables)

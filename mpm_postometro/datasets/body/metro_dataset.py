@@ -1,7 +1,6 @@
 # Copyright (c) The mpm_postometro authors. All rights reserved.
 """Data sets that METRO and FastMETRO train and evaluate with."""
 import json
-import warnings
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
@@ -14,13 +13,12 @@ from .metro_tsv import TSVFile, TSVRows, read_linelist
 from .person_dataset import PersonDataset
 from .person_table import (NameList, PersonTable, box_from_center,
                            gather_points, gender_codes)
-from .table_file import files_stamp, load_table, save_table
+from .table_file import files_stamp, kept_table
 
 __all__ = ['METRODataset']
 
 _CHUNK = 8192  # rows that lie in memory as they come
 _SHOW_FROM = 20000  # rows that take seconds
-_KEEP_FROM = 20000
 _JOINTS = {'2d_joints': (24, 3), '3d_joints': (24, 4)}
 _SHAPES = dict(_JOINTS, center=(2, ), scale=(), pose=(72, ), betas=(10, ))
 _FLAGS = {
@@ -77,32 +75,17 @@ class METRODataset(PersonDataset):
         self._images = TSVRows(files['img'], table, name)
         labels = TSVRows(files['label'], table, name)
         sizes = TSVRows(files['hw'], table, name) if 'hw' in files else None
-        if len(labels) < _KEEP_FROM:
-            people = self._read_all(labels, sizes)
-        else:
-            used = [self._below(config['linelist'])
-                    ] if config.get('linelist') else []
-            for file in files['label'] + files.get('hw', []):
-                used += [file.path, file.lineidx]
-            people = self._read_kept(labels, sizes,
-                                     files_stamp([self.ann_file, *used]))
+        used = [Path(self.ann_file)]
+        if config.get('linelist'):
+            used.append(self._below(config['linelist']))
+        for file in files['label'] + files.get('hw', []):
+            used += [file.path, file.lineidx]
+        people = kept_table(used[0].with_suffix('.people.npz'),
+                            files_stamp(used),
+                            lambda: self._read_all(labels, sizes))
         self._keys = people.image_names
         # Pictures are found by their rows, keys only name them.
         return people.replace(image_names=None)
-
-    def _read_kept(self, labels: TSVRows, sizes: Optional[TSVRows],
-                   stamp: list) -> PersonTable:
-        """The people as they were kept, or else kept from now on."""
-        path = Path(self.ann_file).with_suffix('.people.npz')
-        people = load_table(path, stamp)
-        if people is None:
-            people = self._read_all(labels, sizes)
-            try:
-                save_table(path, people, stamp)
-            except OSError as error:
-                warnings.warn(f'{path} cannot be kept ({error}): labels are '
-                              'parsed anew each time')
-        return people
 
     def _read_all(self, labels: TSVRows,
                   sizes: Optional[TSVRows]) -> PersonTable:

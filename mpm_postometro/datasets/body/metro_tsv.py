@@ -152,7 +152,7 @@ class TSVFile:
         try:
             return decode_picture(data)
         except ValueError as error:
-            self._fail(row, f'has a picture that {error}')
+            self._fail(row, f'has a file that {error}')
 
     def where(self, row: int) -> str:
         """Names a row in messages."""

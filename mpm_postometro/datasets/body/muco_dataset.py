@@ -14,6 +14,7 @@ from .npz_tree import take
 from .person_dataset import PersonDataset
 from .person_table import NameList, PersonTable, check_numbers, gather_points
 from .smpl_labels import LabelBodies, fit_errors, project
+from .table_file import files_stamp, kept_table, settings_name
 
 __all__ = ['MuCoDataset']
 
@@ -41,7 +42,9 @@ class MuCoDataset(PersonDataset):
 
     Joints are the 12 of J14's limbs: 3DHP's neck and head lie elsewhere.
     People whose joints do not project on their pixels are left out: what was
-    said here of the file does not hold for them.
+    said here of the file does not hold for them. Large tables are kept beside
+    the file and read from there until something changes
+    (:func:`kept_table`).
 
     Args:
         ann_file (str): The file.
@@ -81,6 +84,17 @@ class MuCoDataset(PersonDataset):
         """Read the files."""
         if self.fits and not self._fits_path.is_file():
             raise FileNotFoundError(f'{self._fits_path} does not exist')
+        path = Path(self.ann_file)
+        settings = [
+            self.fits, self.nearest_only, self.max_fit_error, self._bodies
+            and self._bodies.stamp()
+        ]
+        files = files_stamp([path, self._fits_path] if self.fits else [path])
+        return kept_table(
+            path.with_suffix(f'.{settings_name(settings)}.people.npz'),
+            [settings, files], self._read_all)
+
+    def _read_all(self) -> PersonTable:
         names, images, people, values = self._read()
         order = np.argsort(images[:, 0])
         row = np.searchsorted(images[:, 0], people[:, 1], sorter=order)

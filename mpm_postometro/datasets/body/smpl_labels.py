@@ -1,5 +1,7 @@
 # Copyright (c) The mpm_postometro authors. All rights reserved.
 """Labels of SMPL bodies brought before the camera."""
+import json
+from pathlib import Path
 from typing import Dict, Mapping, NamedTuple, Tuple
 
 import numpy as np
@@ -12,6 +14,7 @@ from mpm_postometro.bodies.rotations import (axis_angle_to_matrix,
                                              matrix_to_axis_angle)
 from mpm_postometro.bodies.skeletons import joint_mapping
 from .person_table import GENDERS
+from .table_file import files_stamp
 
 __all__ = [
     'LabelBodies', 'PosedBodies', 'boxes_about', 'fit_errors', 'project',
@@ -134,6 +137,22 @@ class LabelBodies:
     def __init__(self, arguments: Mapping) -> None:
         self._arguments = dict(arguments)
         self._bodies: Dict[int, BodyModel] = {}
+
+    def stamp(self) -> list:
+        """What tells whether bodies are the same, for tables that are kept.
+
+        Returns:
+            list: The arguments, and sizes and times of the files.
+        """
+        path = self._arguments.get('path')
+        files = []
+        if path is not None:
+            path = Path(path)
+            files = sorted(path.iterdir()) if path.is_dir() else [path]
+        return [
+            json.dumps(self._arguments, default=str, sort_keys=True),
+            files_stamp(files)
+        ]
 
     def _body(self, gender: int) -> BodyModel:
         if gender not in self._bodies:

@@ -1,19 +1,24 @@
 # Copyright (c) The mpm_postometro authors. All rights reserved.
 """Tables of labelled people, kept in files that are read in a moment."""
 import json
+import warnings
 import zipfile
+import zlib
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Mapping, Optional, Sequence, Union
+from typing import Any, Callable, Mapping, Optional, Sequence, Union
 
 import numpy as np
 
 from mpm_postometro.files import atomic_write
 from .person_table import NameList, PersonTable
 
-__all__ = ['files_stamp', 'load_table', 'save_table']
+__all__ = [
+    'files_stamp', 'kept_table', 'load_table', 'save_table', 'settings_name'
+]
 
 _VERSION = 1  # another one where readers make other tables of the same files
+KEEP_FROM = 20000  # people whose labels take seconds to read
 _NAMES = ('image_names', 'sequence_names')
 
 
@@ -35,6 +40,46 @@ def files_stamp(paths: Sequence[Union[str, Path]]) -> list:
         else:
             stamp.append([path.name, None, None])
     return stamp
+
+
+def settings_name(settings: Any) -> str:
+    """A short name that tells settings of a reader apart.
+
+    Args:
+        settings (Any): What can be written as JSON.
+
+    Returns:
+        str: Eight letters and digits.
+    """
+    return f'{zlib.crc32(json.dumps(settings).encode()):08x}'
+
+
+def kept_table(path: Union[str, Path], stamp: Any,
+               make: Callable[[], PersonTable]) -> PersonTable:
+    """A table that is made once and then read from a file.
+
+    Any number of processes may ask for it at once: those that find no file
+    make the table, and the file appears whole or not at all.
+
+    Args:
+        path (str | Path): The file. Not written if there are only a few
+            people; a warning says so if it cannot be written.
+        stamp (Any): What the table is made of, see :func:`files_stamp`.
+        make (Callable): Makes it.
+
+    Returns:
+        PersonTable: The table.
+    """
+    table = load_table(path, stamp)
+    if table is None:
+        table = make()
+        try:
+            if len(table) >= KEEP_FROM:
+                save_table(path, table, stamp)
+        except OSError as error:
+            warnings.warn(f'{path} cannot be kept ({error}): labels are read '
+                          'anew each time')
+    return table
 
 
 def save_table(path: Union[str, Path], table: PersonTable, stamp: Any) -> None:
@@ -75,7 +120,7 @@ def load_table(path: Union[str, Path], stamp: Any) -> Optional[PersonTable]:
     try:
         with np.load(path, allow_pickle=False) as file:
             about: Mapping = json.loads(str(file['about']))
-            if about['stamp'] != stamp:
+            if about['stamp'] != json.loads(json.dumps(stamp)):
                 return None
             columns = {
                 key: file[key]

@@ -12,6 +12,7 @@ from .person_dataset import PersonDataset
 from .person_table import (NameList, PersonTable, check_numbers, check_points,
                            gather_points)
 from .smpl_labels import LabelBodies, project, turn_to_camera
+from .table_file import files_stamp, kept_table, settings_name
 
 __all__ = ['ThreeDOHDataset']
 
@@ -71,6 +72,13 @@ class ThreeDOHDataset(PersonDataset):
 
     def load_people(self) -> PersonTable:
         """Read the file."""
+        path = Path(self.ann_file)
+        settings = self._bodies and self._bodies.stamp()
+        return kept_table(
+            path.with_suffix(f'.{settings_name(settings)}.people.npz'),
+            [settings, files_stamp([path])], self._read_all)
+
+    def _read_all(self) -> PersonTable:
         people = self._read()
         values = {
             key: np.zeros((len(people), *shape), np.float32)

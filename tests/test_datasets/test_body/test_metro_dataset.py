@@ -12,7 +12,7 @@ from labelled_people import (SIZE, draw_people, make_people, project, take,
 from mmengine.registry import init_default_scope
 from tiny_tsv import write_images, write_tsv
 
-from mpm_postometro.datasets.body import METRODataset, metro_dataset
+from mpm_postometro.datasets.body import METRODataset, table_file
 
 PEOPLE = make_people(4, seed=2)
 SKELETON = take(PEOPLE.joints, 'j24')
@@ -260,12 +260,13 @@ def test_picture_that_is_none(tmp_path, images):
     rows = [(f'images/{i}.jpg', b'bm8gcGljdHVyZQ==') for i in range(4)]
     write_tsv(tmp_path / 'train.img.tsv', rows)
     dataset = METRODataset(path)
-    with pytest.raises(ValueError, match='train.img.tsv, row 2 has no pictu'):
+    with pytest.raises(
+            ValueError, match='train.img.tsv, row 2 has a file that'):
         dataset.get_data_info(2)
 
 
 def test_labels_of_large_tables_are_parsed_once(tmp_path, images, monkeypatch):
-    monkeypatch.setattr(metro_dataset, '_KEEP_FROM', 3)
+    monkeypatch.setattr(table_file, 'KEEP_FROM', 3)
     parse, parsed = METRODataset._read_people, []
 
     def counted(self, labels, sizes, rows, keys):
@@ -300,15 +301,19 @@ def test_labels_of_large_tables_are_parsed_once(tmp_path, images, monkeypatch):
     assert parsed == [4, 4, 3, 4]
     (tmp_path / 'train.people.npz').write_bytes(b'cut off')
     assert len(METRODataset(path)) == 3 and len(parsed) == 5
+    monkeypatch.setattr(table_file, 'KEEP_FROM', 4)  # people, not rows
+    (tmp_path / 'train.people.npz').unlink()
+    METRODataset(path)
+    assert not (tmp_path / 'train.people.npz').exists()
 
 
 def test_labels_that_cannot_be_kept(tmp_path, images, monkeypatch):
-    monkeypatch.setattr(metro_dataset, '_KEEP_FROM', 3)
+    monkeypatch.setattr(table_file, 'KEEP_FROM', 3)
     path = write(tmp_path, images)
 
     def refuse(*args):
         raise PermissionError('read-only')
 
-    monkeypatch.setattr(metro_dataset, 'save_table', refuse)
+    monkeypatch.setattr(table_file, 'save_table', refuse)
     with pytest.warns(UserWarning, match='train.people.npz cannot .*read-on'):
         assert len(METRODataset(path)) == 4

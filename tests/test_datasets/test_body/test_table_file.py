@@ -3,8 +3,16 @@ import os
 
 import numpy as np
 import pytest
+import test_h36m_person_dataset
+import test_muco_dataset
+import test_threedoh_dataset
 
+from mpm_postometro.datasets.body import (H36MPersonDataset, MuCoDataset,
+                                          ThreeDOHDataset, h36m_person_dataset,
+                                          muco_dataset, table_file,
+                                          threedoh_dataset)
 from mpm_postometro.datasets.body.person_table import NameList, PersonTable
+from mpm_postometro.datasets.body.smpl_labels import LabelBodies
 from mpm_postometro.datasets.body.table_file import (files_stamp, load_table,
                                                      save_table)
 
@@ -89,4 +97,75 @@ def test_stamp_tells_files_apart(tmp_path):
     os.utime(path, ns=(1, 1))
     stamps.append(files_stamp([path]))
     assert files_stamp([path]) == stamps[-1]
+    assert all(a != b for i, a in enumerate(stamps) for b in stamps[:i])
+
+
+@pytest.mark.parametrize('reader, files, changes', [
+    (lambda root, **kw: H36MPersonDataset(
+        data_root=test_h36m_person_dataset.write(root),
+        **{
+            'split': 'P2',
+            'fits': 'smpl_param',
+            **kw
+        }), 'annotations', [
+            dict(interval=1),
+            dict(split='P1'),
+            dict(fits=None),
+            dict(body=dict()),
+            dict(max_fit_error=9.)
+        ]),
+    (lambda root, **kw: MuCoDataset(
+        test_muco_dataset.write(root), **{
+            'fits': 'smpl_param.json',
+            **kw
+        }), '.', [
+            dict(fits=None),
+            dict(body=dict()),
+            dict(nearest_only=False),
+            dict(max_fit_error=9.)
+        ]),
+    (lambda root, **kw: ThreeDOHDataset(
+        test_threedoh_dataset.write(
+            root / 'annots.json', test_threedoh_dataset.annotations()), **kw),
+     '.', [dict(body=dict())]),
+])
+def test_readers_keep_their_tables(tmp_path, monkeypatch, reader, files,
+                                   changes):
+    monkeypatch.setattr(table_file, 'KEEP_FROM', 1)
+    made = reader(tmp_path)
+    kept, = (tmp_path / files).glob('*.people.npz')
+    # Files are written anew each time: as if they were those of before.
+    monkeypatch.setattr(table_file, 'files_stamp', lambda paths: ['same'])
+    for module in (h36m_person_dataset, muco_dataset, threedoh_dataset):
+        monkeypatch.setattr(module, 'files_stamp', lambda paths: ['same'])
+        monkeypatch.setattr(module, 'kept_table', table_file.kept_table)
+    kept.unlink()
+    reader(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(type(made), '_read_all', None)
+        again = reader(tmp_path)
+        for one, other in zip(made, again):
+            for key in one:
+                np.testing.assert_equal(one[key], other[key])
+        assert len(made) == len(again) > 0
+        assert made.table.drop_report == again.table.drop_report
+        for change in changes:  # is made anew
+            with pytest.raises(TypeError):
+                reader(tmp_path, **change)
+    for change in changes:
+        reader(tmp_path, **change)
+    number = len(list((tmp_path / files).glob('*.people.npz')))
+    assert number == 1 + len(changes)
+
+
+def test_bodies_are_told_apart(tmp_path):
+    (tmp_path / 'SMPL_NEUTRAL.pkl').write_bytes(b'1')
+    stamps = [
+        LabelBodies({}).stamp(),
+        LabelBodies(dict(path=tmp_path)).stamp(),
+        LabelBodies(dict(path=tmp_path / 'SMPL_NEUTRAL.pkl')).stamp()
+    ]
+    (tmp_path / 'SMPL_NEUTRAL.pkl').write_bytes(b'22')
+    stamps.append(LabelBodies(dict(path=tmp_path)).stamp())
+    assert LabelBodies(dict(path=tmp_path)).stamp() == stamps[-1]
     assert all(a != b for i, a in enumerate(stamps) for b in stamps[:i])
