@@ -68,8 +68,10 @@ def fitting_configs(weights: MeshWeights) -> List[str]:
     names = []
     folder = CONFIGS / 'postometro'
     for path in sorted(folder.glob(PUBLISHED[weights.kind])):
+        model = Config.fromfile(path).model
+        model.body = dict()  # whose mesh is as large as SMPL's
         try:
-            check_mesh_fits(weights, Config.fromfile(path).model)
+            check_mesh_fits(weights, model)
         except ValueError:
             continue
         names.append(path.relative_to(CONFIGS.parent).as_posix())
