@@ -2,13 +2,6 @@
 # (Table 1).
 _base_ = ['./image-only_hrnet-w48_mix-256x256.py']
 
-train_dataloader = dict(
-    dataset=dict(
-        _delete_=True,
-        type='ThreeDPWDataset',
-        data_root={{_base_.data_root}},
-        split='TRAIN',
-        body={{_base_.body}},
-        pipeline={{_base_.train_pipeline}}))
+train_dataloader = dict(dataset=dict(_base_.dpw_train, _delete_=True))
 optim_wrapper = dict(optimizer=dict(lr=2e-5))
 load_from = 'work_dirs/image-only_hrnet-w48_mix-256x256/epoch_30.pth'

@@ -29,17 +29,19 @@ test_pipeline = [
     dict(type='PackMeshInputs'),
 ]
 
+# To fine-tune on.
+dpw_train = dict(
+    type=dataset_type,
+    data_root=data_root,
+    split='TRAIN',
+    body={{_base_.body}},
+    pipeline=train_pipeline)
 train_dataloader = dict(
     batch_size=16,
     num_workers=4,
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
-    dataset=dict(
-        type=dataset_type,
-        data_root=data_root,
-        split='TRAIN',
-        body={{_base_.body}},
-        pipeline=train_pipeline))
+    dataset=dpw_train)
 val_dataloader = dict(
     batch_size=32,
     num_workers=4,
