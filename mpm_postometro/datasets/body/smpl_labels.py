@@ -131,7 +131,8 @@ class LabelBodies:
 
     Args:
         arguments (Mapping): Of :func:`mpm_postometro.bodies.load_body`, but
-            for ``gender``; ``path`` is the folder of SMPL's files.
+            for ``gender``; ``path`` is the folder of SMPL's files, or one
+            of them, beside which the others are.
     """
 
     def __init__(self, arguments: Mapping) -> None:
@@ -156,10 +157,12 @@ class LabelBodies:
 
     def _body(self, gender: int) -> BodyModel:
         if gender not in self._bodies:
-            self._bodies[gender] = load_body(
-                **{
-                    **self._arguments, 'gender': GENDERS[gender]
-                })
+            arguments = {**self._arguments, 'gender': GENDERS[gender]}
+            path = Path(arguments.get('path') or '')
+            if path.suffix and arguments['gender'] != 'neutral':
+                # a file is read as whatever gender it is asked for
+                arguments['path'] = str(path.parent)
+            self._bodies[gender] = load_body(**arguments)
         return self._bodies[gender]
 
     @torch.no_grad()

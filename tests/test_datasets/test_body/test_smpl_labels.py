@@ -1,8 +1,10 @@
 # Copyright (c) The mpm_postometro authors. All rights reserved.
 import numpy as np
+import pytest
 import torch
 from labelled_people import body, make_people, pose_body
 
+from mpm_postometro.bodies.body_io import OPEN_BODY
 from mpm_postometro.bodies.rotations import axis_angle_to_matrix
 from mpm_postometro.datasets.body.smpl_labels import (LabelBodies, boxes_about,
                                                       fit_errors,
@@ -62,6 +64,15 @@ def test_each_gender_has_its_body(monkeypatch):
     ]
     np.testing.assert_allclose(posed.joints, PEOPLE.joints['j14'], atol=1e-5)
     np.testing.assert_allclose(posed.bbox, PEOPLE.bbox, atol=1e-2)
+
+
+def test_a_neutral_file_is_nobody_elses(tmp_path):
+    path = tmp_path / 'SMPL_NEUTRAL.npz'
+    path.write_bytes(OPEN_BODY.read_bytes())
+    bodies = LabelBodies(dict(path=str(path)))
+    bodies.rest_roots(PEOPLE.betas, np.zeros(3, int))
+    with pytest.raises(FileNotFoundError, match='SMPL_FEMALE.npz'):
+        bodies.rest_roots(PEOPLE.betas, GENDER[[1, 1, 1]])
 
 
 def test_boxes():
