@@ -274,7 +274,7 @@ class H36MPersonDataset(PersonDataset):
             fits[number] = read_fit(value, where)
         report = dict(table.drop_report)
         known, broken = ~np.isnan(fits[:, 0]), np.isinf(fits[:, 0])
-        _count(report, 'SMPL fit is not finite; kept without', broken[row])
+        _count(report, 'only the SMPL fit: not finite', broken[row])
         known &= ~broken
         fits[~known] = 0
         pose, betas, transl = fits[:, :72], fits[:, 72:82], fits[:, 82:]
@@ -295,8 +295,9 @@ class H36MPersonDataset(PersonDataset):
                     'j14'))
             far = known & (errors > self.max_fit_error / 1000)
             _count(
-                report, f'SMPL fit more than {self.max_fit_error:g} mm off '
-                'the measured joints; kept without', far[row])
+                report,
+                f'only the SMPL fit: more than {self.max_fit_error:g} mm off '
+                'the measured joints', far[row])
             known &= ~far
         orient, transl = turn_to_camera(pose[row, :3], transl[row], root[row],
                                         *view)

@@ -228,10 +228,10 @@ class MuCoDataset(PersonDataset):
             known &= ~far
             pose[far], betas[far], transl[far] = 0, 0, np.nan
         reasons = {
-            'SMPL fit is not finite; kept without':
+            'only the SMPL fit: not finite':
             broken,
-            f'SMPL fit more than {self.max_fit_error:g} mm off the measured '
-            'joints; kept without':
+            f'only the SMPL fit: more than {self.max_fit_error:g} mm off the '
+            'measured joints':
             far
         }
         return table.replace(

@@ -200,8 +200,8 @@ def test_fits_that_are_off(tmp_path):
     assert table.has_smpl.tolist() == [False] * 2 + [True] * 2
     assert table.has_joints_3d.all()
     assert table.drop_report == {
-        'SMPL fit is not finite; kept without': 1,
-        'SMPL fit more than 50 mm off the measured joints; kept without': 1
+        'only the SMPL fit: not finite': 1,
+        'only the SMPL fit: more than 50 mm off the measured joints': 1
     }
     assert not table.body_pose[:2].any() and not table.betas[:2].any()
     assert np.isnan(table.transl[:2]).all()

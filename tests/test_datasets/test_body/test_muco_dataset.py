@@ -155,8 +155,8 @@ def test_fits_that_are_off(tmp_path):
     assert table.has_smpl.tolist() == [False, True, False, False]
     assert table.has_joints_3d.all()
     assert table.drop_report == {
-        'SMPL fit is not finite; kept without': 1,
-        'SMPL fit more than 50 mm off the measured joints; kept without': 1
+        'only the SMPL fit: not finite': 1,
+        'only the SMPL fit: more than 50 mm off the measured joints': 1
     }
     assert np.isfinite(
         table.transl).all(1).tolist() == [False, True] + [False] * 2
