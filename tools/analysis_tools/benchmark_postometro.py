@@ -253,8 +253,8 @@ def one_by_one(pred, target):
         sign = np.eye(3)
         sign[2, 2] = np.sign(np.linalg.det(u @ vh))
         rotation = vh.T @ sign @ u.T
-        scale = np.trace(rotation @ p_centred @ t_centred.T) / (p_centred**
-                                                                2).sum()
+        scale = np.trace(rotation @ p_centred @ t_centred.T)
+        scale = scale / np.square(p_centred).sum()
         aligned = scale * rotation @ p + t_mean - scale * rotation @ p_mean
         errors.append(np.sqrt(((aligned - t)**2).sum(0)).mean())
     return torch.tensor(np.array(errors))
