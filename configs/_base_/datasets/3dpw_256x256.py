@@ -8,6 +8,9 @@
 # Another split (ALL, OCC, PC, Non-OC) is an option of the command:
 #
 #   --cfg-options test_dataloader.dataset.split=OCC
+#
+# Meshes and joints are those of the neutral SMPL, as METRO has them; SPIN's
+# protocol makes its own, test_evaluator.protocol=spin (docs/evaluation.md).
 _base_ = ['../smpl.py']
 
 input_size = (256, 256)
@@ -34,6 +37,7 @@ dpw_train = dict(
     type=dataset_type,
     data_root=data_root,
     split='TRAIN',
+    gender='neutral',
     body={{_base_.body}},
     pipeline=train_pipeline)
 train_dataloader = dict(
@@ -52,6 +56,7 @@ val_dataloader = dict(
         type=dataset_type,
         data_root=data_root,
         split='VALIDATION',
+        gender='neutral',
         body={{_base_.body}},
         pipeline=test_pipeline,
         test_mode=True))
@@ -65,6 +70,7 @@ test_dataloader = dict(
         type=dataset_type,
         data_root=data_root,
         split='TEST',
+        gender='neutral',
         body={{_base_.body}},
         pipeline=test_pipeline,
         test_mode=True))
