@@ -86,7 +86,10 @@ def test_people_are_turned_scaled_and_recoloured(name, data):
 
 
 def test_data():
-    datasets = read('postometro_res50').train_dataloader.dataset.datasets
+    mixture = read('postometro_res50').train_dataloader.dataset
+    datasets = mixture.datasets
+    assert mixture.ratios == [312, 102, 7, 75, 16]
+    assert mixture.length == 512000
     assert [d.type for d in datasets] == [
         'H36MPersonDataset', 'MuCoDataset', 'UP3DDataset',
         'MergedPersonDataset', 'SPINDataset'

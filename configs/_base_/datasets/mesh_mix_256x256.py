@@ -1,5 +1,5 @@
-# The published mixture: Human3.6M, MuCo-3DHP, UP-3D, COCO and MPII, each
-# person as often as any other; validation and test on 3DPW. Expects
+# The published mixture: Human3.6M, MuCo-3DHP, UP-3D, COCO and MPII, in their
+# published shares; validation and test on 3DPW. Expects
 #
 #   data/h36m/annotations/Human36M_subject*_{data,camera,joint_3d,smpl_param}.json
 #   data/h36m/images
@@ -10,8 +10,8 @@
 #   data/coco/train2014
 #   data/mpii/images
 #
-# docs/datasets.md says where they come from. METRO's own tables of the first
-# three, which the paper used, can take their place.
+# docs/datasets.md says where they come from. The paper used METRO's own tables
+# of the first three, which can take their place.
 _base_ = ['./3dpw_256x256.py']
 
 pipeline = {{_base_.train_pipeline}}
@@ -20,6 +20,10 @@ train_dataloader = dict(
         _delete_=True,
         type='MixedDataset',
         seed=0,
+        # Thousands of people. MuCo-3DHP has several times as many as the
+        # paper counts; each is seen in one of several epochs.
+        ratios=[312, 102, 7, 75, 16],
+        length=512000,
         datasets=[
             dict(
                 type='H36MPersonDataset',

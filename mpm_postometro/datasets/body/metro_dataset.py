@@ -2,7 +2,7 @@
 """Data sets that METRO and FastMETRO train and evaluate with."""
 import json
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 import yaml
@@ -52,12 +52,22 @@ class METRODataset(PersonDataset):
 
     Args:
         ann_file (str): The .yaml file.
+        tables (Sequence[str], optional): Words, of which the path of an image
+            table below the .yaml file must have one; people of others are
+            left out. Defaults to None: all.
         **kwargs: See :class:`PersonDataset`; ``data_prefix`` is not used.
 
     Raises:
         FileNotFoundError: If a file is missing.
         ValueError: If a file has not what was expected; says which row.
     """
+
+    def __init__(self,
+                 ann_file: str,
+                 tables: Optional[Sequence[str]] = None,
+                 **kwargs) -> None:
+        self.tables = tables
+        super().__init__(ann_file=ann_file, **kwargs)
 
     def load_people(self) -> PersonTable:
         """Read the labels."""
@@ -85,7 +95,24 @@ class METRODataset(PersonDataset):
                             lambda: self._read_all(labels, sizes))
         self._keys = people.image_names
         # Pictures are found by their rows, keys only name them.
-        return people.replace(image_names=None)
+        people = people.replace(image_names=None)
+        if self.tables is None:
+            return people
+        wanted = self._wanted(config)
+        which = np.zeros(len(people),
+                         np.int64) if table is None else table[people.image, 0]
+        return people.select(wanted[which], 'of a table that is not wanted')
+
+    def _wanted(self, config: Mapping) -> np.ndarray:
+        """Which image tables have a word of ``tables``."""
+        paths = config['img']
+        paths = paths if isinstance(paths, list) else [paths]
+        for word in self.tables:
+            if not any(word in path for path in paths):
+                raise ValueError(f'{self.ann_file} has no table with {word!r} '
+                                 f'in its path, only {paths}')
+        return np.array(
+            [any(word in path for word in self.tables) for path in paths])
 
     def _read_all(self, labels: TSVRows,
                   sizes: Optional[TSVRows]) -> PersonTable:

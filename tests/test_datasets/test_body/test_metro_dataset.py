@@ -196,6 +196,20 @@ def test_composite(tmp_path, images):
             item['betas'][0], PEOPLE.betas[i], rtol=1e-6)
 
 
+def test_some_tables_of_a_composite(tmp_path, images):
+    path = _composite(tmp_path, images, '1\t2\n0\t0\n1\t0\n1\t2\n')
+    dataset = METRODataset(path, tables=['muco'])
+    assert [x['img_path'].split('.img.tsv')[0][-4:]
+            for x in dataset] == ['muco'] * 3
+    np.testing.assert_allclose(
+        dataset[1]['betas'][0], PEOPLE.betas[0], rtol=1e-6)
+    assert np.abs(dataset[1]['img'].astype(int) - images[0]).mean() < 3
+    assert sum(dataset.table.drop_report.values()) == 1
+    assert len(METRODataset(path, tables=['coco', 'muco'])) == 4
+    with pytest.raises(ValueError, match="no table with 'h36m' in its path"):
+        METRODataset(path, tables=['coco', 'h36m'])
+
+
 @pytest.mark.parametrize('changes, linelist, message', [
     ({}, '2\t0\n', 'mixed.linelist.tsv, line 1: there is no file 2, only 2'),
     ({}, '3\n', 'mixed.linelist.tsv, line 1: expected 2 row numbers'),
