@@ -13,7 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-__all__ = ['Dropout', 'attention_with_dropout', 'random_keep']
+__all__ = [
+    'Dropout', 'attention_with_dropout', 'keep_factor', 'quick_dropout',
+    'random_keep'
+]
 
 _LEVELS = 1 << 16
 _PER_INTEGER = 4
@@ -34,20 +37,41 @@ def random_keep(shape: Sequence[int], rate: float) -> Tuple[Tensor, float]:
     count = -(-size.numel() // _PER_INTEGER)
     bits = torch.empty(count, dtype=torch.int64)
     bits = bits.random_(torch.iinfo(torch.int64).min, None).view(torch.int16)
-    dropped = min(round(rate * _LEVELS), _LEVELS - 1)
-    keep = bits[:size.numel()] >= dropped - _LEVELS // 2
-    return keep.view(size), _LEVELS / (_LEVELS - dropped)
+    keep = bits[:size.numel()] >= _dropped(rate) - _LEVELS // 2
+    return keep.view(size), keep_factor(rate)
+
+
+def keep_factor(rate: float) -> float:
+    """The second result of :func:`random_keep`."""
+    return _LEVELS / (_LEVELS - _dropped(rate))
+
+
+def _dropped(rate: float) -> int:
+    return min(round(rate * _LEVELS), _LEVELS - 1)
+
+
+def quick_dropout(x: Tensor, rate: float) -> Tensor:
+    """``F.dropout`` of training, quicker on CPUs.
+
+    Args:
+        x (Tensor): Any shape.
+        rate (float): In [0, 1].
+
+    Returns:
+        Tensor: As ``x``, a new one.
+    """
+    if x.device.type != 'cpu' or not 0 < rate < 1:
+        return F.dropout(x, rate)
+    keep, factor = random_keep(x.shape, rate)
+    return x * keep.to(x.dtype).mul_(factor)
 
 
 class Dropout(nn.Dropout):
-    """``nn.Dropout``, quicker on CPUs, not in place."""
+    """``nn.Dropout`` by :func:`quick_dropout`, not in place."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Zero numbers at random in training, and scale the others."""
-        if x.device.type != 'cpu' or not self.training or not 0 < self.p < 1:
-            return F.dropout(x, self.p, self.training)
-        keep, factor = random_keep(x.shape, self.p)
-        return x * keep.to(x.dtype).mul_(factor)
+        return quick_dropout(x, self.p) if self.training else x
 
 
 class _AttentionWithDropout(torch.autograd.Function):

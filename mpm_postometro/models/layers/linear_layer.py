@@ -15,11 +15,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .dropout import keep_factor, quick_dropout, random_keep
+
 __all__ = ['Linear', 'linear']
 
 # Products of fewer multiplications, or of so few columns, are not worth the
 # call.
 _SMALL, _NARROW = 2**22, 16
+# Rows of the result that get their dropout at once: they stay in the cache.
+_ROWS = 512
 
 
 @lru_cache(maxsize=1)
@@ -51,23 +55,33 @@ def _use_onednn(x: Tensor, weight: Tensor) -> bool:
 def linear(x: Tensor,
            weight: Tensor,
            bias: Optional[Tensor] = None,
-           relu: bool = False) -> Tensor:
-    """``F.linear``, and ``F.relu`` behind it if wanted.
+           relu: bool = False,
+           dropout: float = 0.) -> Tensor:
+    """``F.linear``, and ``F.relu`` and dropout behind it if wanted.
 
     Args:
         x (Tensor): (..., D_in).
         weight (Tensor): (D_out, D_in).
         bias (Tensor, optional): (D_out, ).
         relu (bool): Defaults to False.
+        dropout (float): Rate of the dropout behind the ReLU. All three
+            together keep one tensor for the backward pass, the result.
+            Defaults to 0.
 
     Returns:
         Tensor: (..., D_out).
+
+    Raises:
+        ValueError: If there is dropout and no ReLU.
     """
+    if dropout and not relu:
+        raise ValueError('linear has no dropout without relu')
     if not _use_onednn(x, weight):
         out = F.linear(x, weight, bias)
-        return F.relu(out, inplace=True) if relu else out
-    if torch.is_grad_enabled():
-        return _Linear.apply(x, weight, bias, relu)
+        out = F.relu(out, inplace=True) if relu else out
+        return quick_dropout(out, dropout) if dropout else out
+    if torch.is_grad_enabled() or dropout:
+        return _Linear.apply(x, weight, bias, relu, dropout)
     return _onednn_linear(x, weight, bias, relu)
 
 
@@ -82,29 +96,35 @@ class _Linear(torch.autograd.Function):
     """See :func:`linear`."""
 
     @staticmethod
-    def forward(x: Tensor, weight: Tensor, bias: Optional[Tensor],
-                relu: bool) -> Tensor:
-        return _onednn_linear(x, weight, bias, relu)
+    def forward(x: Tensor, weight: Tensor, bias: Optional[Tensor], relu: bool,
+                dropout: float) -> Tensor:
+        out = _onednn_linear(x, weight, bias, relu)
+        if dropout:
+            for rows in out.flatten(0, -2).split(_ROWS):
+                keep, factor = random_keep(rows.shape, dropout)
+                rows *= keep.to(rows.dtype).mul_(factor)
+        return out
 
     @staticmethod
     def setup_context(ctx, inputs: tuple, output: Tensor) -> None:
-        x, weight, _, relu = inputs
+        x, weight, _, relu, ctx.dropout = inputs
         ctx.save_for_backward(x, weight, output if relu else None)
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> Tuple[Optional[Tensor], ...]:
         x, weight, out = ctx.saved_tensors
-        if out is not None:
+        if out is not None:  # what was dropped is zero too
             grad = torch.ops.aten.threshold_backward(grad, out, 0)
+        factor = keep_factor(ctx.dropout)
         grad_x = grad_weight = grad_bias = None
         if ctx.needs_input_grad[0]:
-            grad_x = linear(grad, weight.t())
+            grad_x = linear(grad, weight.t() * factor)
         rows = grad.flatten(0, -2)
         if ctx.needs_input_grad[1]:
-            grad_weight = linear(rows.t(), x.flatten(0, -2).t())
+            grad_weight = linear(rows.t(), x.flatten(0, -2).t()) * factor
         if ctx.needs_input_grad[2]:
-            grad_bias = rows.sum(0)
-        return grad_x, grad_weight, grad_bias, None
+            grad_bias = rows.sum(0) * factor
+        return grad_x, grad_weight, grad_bias, None, None
 
 
 class Linear(nn.Linear):

@@ -133,8 +133,8 @@ class EncoderLayer(nn.Module):
 
     def feedforward(self, x: Tensor) -> Tensor:
         """(B, S, D) -> (B, S, D)."""
-        x = linear(x, self.linear1.weight, self.linear1.bias, relu=True)
-        x = self.dropout(x)
+        rate = self.dropout.p if self.training else 0.
+        x = linear(x, self.linear1.weight, self.linear1.bias, True, rate)
         return self.dropout(self.linear2(x))
 
 

@@ -75,6 +75,35 @@ def test_views(calls, change):
     torch.testing.assert_close(*grads)
 
 
+@pytest.mark.parametrize('onednn', [
+    pytest.param(True, marks=needs_onednn),
+    False,
+])
+def test_dropout(onednn, request, monkeypatch):
+    calls = request.getfixturevalue('calls') if onednn else None
+    monkeypatch.setattr(linear_layer, '_ROWS', 100)
+    x, weight, bias = draw((40, 10, 12)), draw((16, 12)), draw((16, ))
+    out = linear(x, weight, bias, relu=True, dropout=.25)
+    full = F.relu(F.linear(x, weight, bias))
+    kept = out != 0
+    share = (kept.sum() / (full > 0).sum()).item()
+    assert share == pytest.approx(.75, abs=.05)
+    expected = full * kept / .75
+    torch.testing.assert_close(out, expected)
+    grad = torch.randn_like(out)
+    inputs = x, weight, bias
+    for actual, wanted in zip(
+            torch.autograd.grad(out, inputs, grad),
+            torch.autograd.grad(expected, inputs, grad)):
+        torch.testing.assert_close(actual, wanted, rtol=1e-4, atol=1e-4)
+    assert calls is None or len(calls) == 3
+    with torch.no_grad():  # all rows draw their own numbers
+        rows = linear(torch.ones(400, 12), weight, bias, True, .25) > 0
+    assert len(rows.unique(dim=0)) > 20
+    with pytest.raises(ValueError, match='without relu'):
+        linear(x, weight, bias, dropout=.25)
+
+
 @needs_onednn
 def test_second_derivatives_and_torch_func(calls):
     x, weight = draw((5, 12)), draw((6, 12))
