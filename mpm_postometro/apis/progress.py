@@ -4,6 +4,7 @@ import sys
 import time
 from typing import Optional, TextIO
 
+import torch
 from mmengine.hooks import Hook
 
 
@@ -91,5 +92,5 @@ class TrainProgressHook(Hook):
                          outputs=None) -> None:
         text = f'epoch {runner.epoch + 1}/{runner.max_epochs}'
         if outputs and 'loss' in outputs:
-            text += f'  loss {float(outputs["loss"]):.4g}'
+            text += f'  loss {float(torch.as_tensor(outputs["loss"]).detach()):.4g}'
         self.report((runner.iter + 1) / runner.max_iters, text)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-TINY = ('--seeds', '0', '--tokens', 'pose', 'both', '--images', '32',
-        '--val-images', '4', '--test-images', '12')
+TINY = ('--seeds', '0', '--tokens', 'pose', 'both, wide branch', '--images',
+        '32', '--val-images', '4', '--test-images', '12')
 
 
 @pytest.fixture(scope='module')
@@ -70,13 +70,18 @@ def test_report(tool, tmp_path):
                    for key in tool.METRICS})
             results.append(
                 dict(network='mesh', tokens=tokens, seed=seed, name=name))
-    text = tool.report(str(tmp_path), results)
+    tokens = np.arange(40) % 20 / 2  # 2D errors of the pose tokens
+    text = tool.report(str(tmp_path), results, tokens)
     both = row(text, 'both')
     assert both[1] == '81.0 (80.0 to 82.0)'
     all_ = text.split('MPJPE (mm):')[1]
     cells = row(all_.split('PA-MPJPE')[0], 'all')
-    assert cells[1] == '40' and cells[5].startswith('38.0 (')
-    assert cells[6] == '10.0 (0.0)'
+    assert cells[1:3] == ['40', '4.8'] and cells[6].startswith('38.0 (')
+    assert cells[7] == '10.0 (0.0)'
+    quarters = text.split('by their tokens (mm):')[1].strip().splitlines()[2:]
+    assert [q.split('|')[1].strip()
+            for q in quarters] == ['1.0', '3.5', '6.0', '8.5']
+    assert all(q.split('|')[3].strip() == '10' for q in quarters)
     assert 'The gain of both over image grows by 4.00 mm (0.00)' in text
     assert (tmp_path / 'mesh_study.png').stat().st_size > 5000
 
@@ -89,21 +94,33 @@ def test_the_whole_is_run_once(tool, tmp_path, capsys):
     ]
     tool.main(command)
     folder = tmp_path / 'study'
-    with np.load(folder / 'both_seed0' / 'people.npz') as file:
+    with np.load(folder / 'both-wide-branch_seed0' / 'people.npz') as file:
         assert len(file['mpjpe']) == 12
+    results = json.loads((folder / 'classifier' / 'result.json').read_text())
+    with np.load(folder / 'classifier' / 'people.npz') as file:
+        assert file['error'].shape == (12, )
+        # people have as many labelled joints, more or less
+        assert file['error'].mean() == pytest.approx(
+            results['test']['keypoint/epe'], rel=.1)
     results = json.loads((folder / 'results.json').read_text())
-    assert [r['network'] for r in results
-            ] == ['heatmap', 'tokenizer', 'classifier', 'mesh', 'mesh']
+    assert [r['network'] for r in results] == [
+        'heatmap', 'tokenizer', 'classifier', 'heatmap_wide',
+        'classifier_wide', 'mesh', 'mesh'
+    ]
     # the branch is the classifier that was trained
     states = [
         torch.load(
             folder / name / 'epoch_{}.pth'.format(epoch),
             weights_only=False)['state_dict']
-        for name, epoch in (('classifier', 3), ('pose_seed0', 2))
+        for name, epoch in (('classifier', 3), ('pose_seed0', 2),
+                            ('classifier_wide', 3), ('both-wide-branch_seed0',
+                                                     2))
     ]
-    for key, value in states[0].items():
-        assert torch.equal(states[1][f'pose_branch.{key}'], value), key
+    for trained, mesh in zip(states[::2], states[1::2]):
+        for key, value in trained.items():
+            assert torch.equal(mesh[f'pose_branch.{key}'], value), key
     assert not any(k.startswith('backbone.') for k in states[1])
+    assert any(k.startswith('backbone.') for k in states[3])
     capsys.readouterr()
     tool.main(command)
     assert 'starts' not in capsys.readouterr().out

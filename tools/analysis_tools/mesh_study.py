@@ -5,7 +5,8 @@ Trains the small mesh transformer on the built-in data with image tokens, with
 pose tokens, with both, and with both where the pose tokens are those of the
 true 2D pose (Tables 5 and 6 of PostoMETRO), all with the same people, steps
 and settings, and compares them by the hidden share of the person. On demand
-with image tokens of a backbone that learns on, too.
+also with image tokens of a backbone that learns on, and with pose tokens of a
+branch that has a wider backbone of its own.
 
 python tools/analysis_tools/mesh_study.py --seeds 0 1 2
 
@@ -20,10 +21,17 @@ from typing import Dict, List, Optional, Sequence, Tuple
 
 import matplotlib.pyplot as plt
 import numpy as np
+import torch
+from mmengine.dataset import pseudo_collate
+from mmpose.registry import DATASETS, MODELS
 from study import (Run, Study, finish, groups, mean_and_range, plot_range,
                    save, table)
 
+from mpm_postometro.compat import load_checkpoint_file
+from mpm_postometro.files import atomic_write
+
 BACKBONE, TOKENIZER, CLASSIFIER = 'heatmap', 'tokenizer', 'classifier'
+WIDE = '_wide'
 PREPARE = {
     BACKBONE: 'pct/heatmap_res18_synthetic-96x96.py',
     TOKENIZER: 'pct/pct_tokenizer_synthetic-96x96.py',
@@ -60,9 +68,25 @@ TOKENS.update({
     }
     for tokens in ('image', 'both')
 })
+# The same where the pose branch has a backbone of its own, of twice the width:
+# in the paper it sees more than the backbone of the image tokens, too.
+_WIDE = dict(stem_channels=32, base_channels=32)
+_WIDE_CHANNELS = 256
+TOKENS.update({
+    f'{tokens}, wide branch': {
+        **TOKENS[tokens],
+        **{
+            f'model.pose_branch.backbone.{k}': v
+            for k, v in _WIDE.items()
+        }, 'model.pose_branch.head.in_channels': _WIDE_CHANNELS
+    }
+    for tokens in ('pose', 'both')
+})
 #: What is compared: the worse one, as the paper has it, and the better one.
-PAIRS = (('image', 'both'), ('pose', 'both'), ('image, learning backbone',
-                                               'both, learning backbone'))
+PAIRS = (('image', 'both'), ('pose', 'both'), ('both', 'both, true pose'),
+         ('image, learning backbone', 'both, learning backbone'),
+         ('image', 'both, wide branch'), ('pose, wide branch',
+                                          'both, wide branch'))
 METRICS = dict(mpjpe='MPJPE', pa_mpjpe='PA-MPJPE', mpvpe='MPVPE')
 #: Edges of the groups by the hidden share of the person.
 EDGES = (0., .05, .2, .35, .5, 1.)
@@ -81,31 +105,10 @@ def plan(args) -> List[Run]:
         'model.backbone.init_cfg': dict(type='Pretrained', prefix='backbone.')
     }
     needs_backbone = {'model.backbone.init_cfg.checkpoint': BACKBONE}
-    needs = {
-        BACKBONE: {},
-        TOKENIZER: {},
-        CLASSIFIER: {
-            'model.head.tokenizer_checkpoint': TOKENIZER,
-            **needs_backbone
-        }
-    }
-    work = {BACKBONE: 2.3, TOKENIZER: .5, CLASSIFIER: .8}
     epochs = {}
     if args.epochs is not None:
         epochs['train_cfg.max_epochs'] = args.epochs
-    runs = []
-    for name, config in PREPARE.items():
-        options = {**common, 'randomness': dict(seed=0)}
-        if name == CLASSIFIER:
-            options.update(backbone)
-        runs.append(
-            Run(name,
-                config,
-                options,
-                dict(network=name),
-                work[name],
-                needs[name],
-                test=True))
+    runs = _prepare(common, any('wide' in x for x in args.tokens))
     for seed in args.seeds:
         for tokens in args.tokens:
             name = f"{tokens.replace(', ', '-').replace(' ', '-')}_seed{seed}"
@@ -122,7 +125,8 @@ def plan(args) -> List[Run]:
                 options.update(backbone)
                 needed.update(needs_backbone)
             if 'model.pose_branch' not in TOKENS[tokens]:
-                needed['model.pose_branch_checkpoint'] = CLASSIFIER
+                needed['model.pose_branch_checkpoint'] = (
+                    CLASSIFIER + WIDE * ('wide' in tokens))
             runs.append(
                 Run(name,
                     MESH,
@@ -130,6 +134,41 @@ def plan(args) -> List[Run]:
                     dict(network='mesh', tokens=tokens, seed=seed, name=name),
                     .6 * (args.epochs or 2),
                     needed,
+                    test=True))
+    return runs
+
+
+def _prepare(common: dict, wide: bool) -> List[Run]:
+    """The trainings that come before the mesh transformers."""
+    runs = []
+    for suffix in ('', WIDE) if wide else ('', ):
+        width = {}
+        if suffix:
+            width = {f'model.backbone.{k}': v for k, v in _WIDE.items()}
+            width['model.head.in_channels'] = _WIDE_CHANNELS
+        for name, work in ((BACKBONE, 2.3), (TOKENIZER, .5), (CLASSIFIER, .8)):
+            options = {**common, 'randomness': dict(seed=0)}
+            needs = {}
+            if name == TOKENIZER:
+                if suffix:  # has no backbone
+                    continue
+            else:
+                options.update(width)
+            if name == CLASSIFIER:
+                options['model.backbone.init_cfg'] = dict(
+                    type='Pretrained', prefix='backbone.')
+                needs = {
+                    'model.head.tokenizer_checkpoint': TOKENIZER,
+                    'model.backbone.init_cfg.checkpoint': BACKBONE + suffix
+                }
+            name = name + suffix
+            runs.append(
+                Run(name,
+                    PREPARE[name.replace(WIDE, '')],
+                    options,
+                    dict(network=name),
+                    work * (3 if suffix else 1),
+                    needs,
                     test=True))
     return runs
 
@@ -156,6 +195,41 @@ def read_people(folder: str, results: Sequence[dict]) -> Dict[str, dict]:
         rows['occlusion'] = files[0]['occlusion']
         found[tokens] = rows
     return found
+
+
+@torch.no_grad()
+def measure_branch(study: Study, run: Run, path: str) -> None:
+    """Write how far the 2D joints that pose tokens stand for are off.
+
+    Args:
+        study (Study): It has trained the classifier.
+        run (Run): The classifier.
+        path (str): The .npz: ``error`` (P,), mean over the labelled joints of
+            a test person, pixels of the picture.
+    """
+    cfg = study.config(run, test=True)
+    model = MODELS.build(cfg.model)
+    model.load_state_dict(
+        load_checkpoint_file(study.checkpoint(run.name), 'cpu')['state_dict'])
+    model.eval()
+    dataset = DATASETS.build(cfg.test_dataloader.dataset)
+    errors = []
+    for start in range(0, len(dataset), 50):
+        items = range(start, min(start + 50, len(dataset)))
+        for sample in model.test_step(
+                pseudo_collate([dataset[i] for i in items])):
+            true = sample.gt_instances
+            off = sample.pred_instances.keypoints - true.keypoints
+            known = true.keypoints_visible[0] > 0
+            errors.append(np.linalg.norm(off[0], axis=-1)[known].mean())
+        study.progress.update('2D errors of pose tokens',
+                              len(errors) / len(dataset), '')
+    atomic_write(path, lambda name: _save(name, error=np.array(errors)))
+
+
+def _save(name: str, **arrays) -> None:
+    with open(name, 'wb') as file:  # numpy adds a suffix to names
+        np.savez(file, **arrays)
 
 
 def halves(occlusion: np.ndarray) -> Dict[str, np.ndarray]:
@@ -199,8 +273,40 @@ def slope(occlusion: np.ndarray, worse: np.ndarray,
     return estimate, (rest.var(ddof=1) * len(x))**.5 / (len(x)**.5 * power**.5)
 
 
-def report(folder: str, results: List[dict]) -> str:
-    """Tables; the plot into ``folder``."""
+def by_quality(people: Dict[str, dict], error: np.ndarray,
+               pairs: Sequence[Tuple[str, str]]) -> str:
+    """Table of what pose tokens bring to quarters of the people, by how good
+    these people's tokens are."""
+    occlusion = next(iter(people.values()))['occlusion']
+    quarters = np.array_split(np.argsort(error, kind='stable'), 4)
+    rows = []
+    for inside in quarters:
+        row = [
+            f'{error[inside].mean():.1f}', f'{occlusion[inside].mean():.2f}',
+            len(inside)
+        ]
+        for worse, better in pairs:
+            row += [
+                '{:.1f} ({:.1f})'.format(*gain(people[worse][key][:, inside],
+                                               people[better][key][:, inside]))
+                for key in METRICS
+            ]
+        rows.append(row)
+    header = ['2D error of the tokens (px)', 'hidden', 'people'] + [
+        f'{title}: gain of {better} over {worse}' for worse, better in pairs
+        for title in METRICS.values()
+    ]
+    return table(header, rows)
+
+
+def report(folder: str, results: List[dict], error: np.ndarray) -> str:
+    """Tables; the plot into ``folder``.
+
+    Args:
+        folder (str): Of the study.
+        results (list[dict]): Of all runs.
+        error (np.ndarray): (P,), see :func:`measure_branch`.
+    """
     people = read_people(folder,
                          [r for r in results if r['network'] == 'mesh'])
     occlusion = next(iter(people.values()))['occlusion']
@@ -222,7 +328,7 @@ def report(folder: str, results: List[dict]) -> str:
     for key, title in METRICS.items():
         rows = []
         for name, inside in [('all', parts['all']), *shown]:
-            row = [name, int(inside.sum())]
+            row = [name, int(inside.sum()), f'{error[inside].mean():.1f}']
             for errors in people.values():
                 row.append(
                     mean_and_range(errors[key][:, inside].mean(1), '{:.1f}'))
@@ -236,13 +342,17 @@ def report(folder: str, results: List[dict]) -> str:
             f'gain of {better} over {worse} (standard error)'
             for worse, better in pairs
         ]
-        text = table(['hidden', 'people', *people, *gains], rows)
+        text = table(
+            ['hidden', 'people', '2D error of the tokens (px)', *people] +
+            gains, rows)
         for worse, better in pairs:
             text += (
                 f'\n\nThe gain of {better} over {worse} grows by '
                 '{:.2f} mm ({:.2f}) for each tenth that is hidden.').format(
                     *slope(occlusion, people[worse][key], people[better][key]))
         texts.append(f'{title} (mm):\n\n{text}')
+    texts.append('Quarters of the people by their tokens (mm):\n\n' +
+                 by_quality(people, error, pairs))
     _plot(people, occlusion, shown, osp.join(folder, 'mesh_study.png'))
     return '\n\n'.join(texts)
 
@@ -285,8 +395,16 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
     args = parse_args(argv)
-    results = Study(args.work_dir, plan(args)).run()
-    finish(args.work_dir, 'mesh_study', report(args.work_dir, results),
+    runs = plan(args)
+    study = Study(args.work_dir, runs)
+    results = study.run()
+    path = osp.join(args.work_dir, CLASSIFIER, 'people.npz')
+    if not osp.isfile(path):
+        classifier, = (run for run in runs if run.name == CLASSIFIER)
+        measure_branch(study, classifier, path)
+    with np.load(path) as file:
+        error = file['error']
+    finish(args.work_dir, 'mesh_study', report(args.work_dir, results, error),
            results)
 
 
