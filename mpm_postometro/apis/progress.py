@@ -92,5 +92,6 @@ class TrainProgressHook(Hook):
                          outputs=None) -> None:
         text = f'epoch {runner.epoch + 1}/{runner.max_epochs}'
         if outputs and 'loss' in outputs:
-            text += f'  loss {float(torch.as_tensor(outputs["loss"]).detach()):.4g}'
+            loss = torch.as_tensor(outputs['loss']).item()
+            text += f'  loss {loss:.4g}'
         self.report((runner.iter + 1) / runner.max_iters, text)
