@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .dropout import Dropout
+from .linear_layer import Linear, linear
 
 __all__ = ['FrameBlock', 'NormedLinear']
 
@@ -37,7 +38,7 @@ class FrameBlock(nn.Module):
                  dropout: float,
                  slope: float = 0.2) -> None:
         super().__init__()
-        self.linear = nn.Linear(in_channels, out_channels)
+        self.linear = Linear(in_channels, out_channels)
         self.norm = nn.BatchNorm1d(out_channels)
         self.dropout = Dropout(dropout)
         self.slope = slope
@@ -48,8 +49,8 @@ class FrameBlock(nn.Module):
             x = self.norm(self.linear(x))
         else:
             scale, shift = _scale_and_shift(self.norm)
-            x = F.linear(x, self.linear.weight * scale[:, None],
-                         self.linear.bias * scale + shift)
+            x = linear(x, self.linear.weight * scale[:, None],
+                       self.linear.bias * scale + shift)
         return self.dropout(F.leaky_relu(x, self.slope, inplace=True))
 
 

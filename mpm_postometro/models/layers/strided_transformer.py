@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .linear_layer import Linear, linear
 from .transformer import EncoderLayer
 from .unbiased_layer_norm import UnbiasedLayerNorm
 
@@ -52,7 +53,7 @@ class StridedEncoderLayer(EncoderLayer):
             norm_layer=UnbiasedLayerNorm)
         self.stride = stride
         # a convolution, written as a product with windows of frames
-        self.linear2 = nn.Linear(self.window * feedforward_dim, dim)
+        self.linear2 = Linear(self.window * feedforward_dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, D) -> (B, T / stride, D)."""
@@ -61,7 +62,8 @@ class StridedEncoderLayer(EncoderLayer):
 
     def feedforward(self, x: Tensor) -> Tensor:
         """(B, T, D) -> (B, T / stride, D)."""
-        x = self.dropout(F.relu(self.linear1(x), inplace=True))
+        rate = self.dropout.p if self.training else 0.
+        x = linear(x, self.linear1.weight, self.linear1.bias, True, rate)
         x = F.pad(x, (0, 0, 1, 1))
         x = x.unfold(1, self.window, self.stride)  # (B, T / stride, D, 3)
         x = x.transpose(2, 3).flatten(2)

@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from .linear_layer import linear
+
 __all__ = ['mix_tokens', 'normed_channel_mlp', 'normed_token_mlp']
 
 # Entries of the hidden layer that are worked on at once: they stay in the
@@ -153,11 +155,11 @@ class _NormedChannelMLP(torch.autograd.Function):
                 eps: float, up_weight: Tensor, up_bias: Tensor,
                 down_weight: Tensor, down_bias: Tensor) -> Tensor:
         normed = F.layer_norm(x, x.shape[-1:], norm_weight, norm_bias, eps)
-        hidden = F.linear(normed, up_weight, up_bias)
+        hidden = linear(normed, up_weight, up_bias)
         ctx.save_for_backward(x, norm_weight, norm_bias, up_weight,
                               down_weight, hidden)
         ctx.eps = eps
-        return F.linear(F.gelu(hidden), down_weight, down_bias)
+        return linear(F.gelu(hidden), down_weight, down_bias)
 
     @staticmethod
     @once_differentiable
@@ -166,14 +168,15 @@ class _NormedChannelMLP(torch.autograd.Function):
          hidden) = ctx.saved_tensors
         grad = grad.flatten(0, -2)
         hidden = hidden.flatten(0, -2)
-        grad_down = grad.t() @ F.gelu(hidden)
-        g = torch.ops.aten.gelu_backward(grad @ down_weight, hidden)
+        grad_down = linear(grad.t(), F.gelu(hidden).t())
+        g = linear(grad, down_weight.t())
+        g = torch.ops.aten.gelu_backward(g, hidden)
         normed, mean, rstd = torch.native_layer_norm(x, x.shape[-1:],
                                                      norm_weight, norm_bias,
                                                      ctx.eps)
-        grad_up = g.t() @ normed.flatten(0, -2)
+        grad_up = linear(g.t(), normed.flatten(0, -2).t())
         grad_up_bias = g.sum(0)
-        g = (g @ up_weight).view_as(x)
+        g = linear(g, up_weight.t()).view_as(x)
         grad_x, *norm_grads = torch.ops.aten.native_layer_norm_backward(
             g, x, x.shape[-1:], mean, rstd, norm_weight, norm_bias,
             [True, True, True])
