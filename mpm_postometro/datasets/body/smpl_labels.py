@@ -2,19 +2,19 @@
 """Labels of SMPL bodies brought before the camera."""
 import json
 from pathlib import Path
-from typing import Dict, Mapping, NamedTuple, Tuple
+from typing import Dict, Mapping, NamedTuple, Optional, Tuple
 
 import numpy as np
 import torch
 from mmengine.utils import ProgressBar
 
-from mpm_postometro.bodies import BodyModel, load_body
+from mpm_postometro.bodies import BodyModel, body_identity, load_body
+from mpm_postometro.bodies.body_io import read_body
 from mpm_postometro.bodies.cameras import perspective_project
 from mpm_postometro.bodies.rotations import (axis_angle_to_matrix,
                                              matrix_to_axis_angle)
 from mpm_postometro.bodies.skeletons import joint_mapping
 from .person_table import GENDERS
-from .table_file import files_stamp
 
 __all__ = [
     'LabelBodies', 'PosedBodies', 'boxes_about', 'fit_errors', 'project',
@@ -120,10 +120,13 @@ class PosedBodies(NamedTuple):
         joints (np.ndarray): (N, 14, 3), J14, metres.
         bbox (np.ndarray): (N, 4) xyxy, pixels, about the whole mesh; NaN for
             a body that reaches behind the camera.
+        keypoints (np.ndarray, optional): (N, 17, 3), COCO's, metres, where
+            they were asked for.
     """
 
     joints: np.ndarray
     bbox: np.ndarray
+    keypoints: Optional[np.ndarray] = None
 
 
 class LabelBodies:
@@ -139,29 +142,51 @@ class LabelBodies:
         self._arguments = dict(arguments)
         self._bodies: Dict[int, BodyModel] = {}
 
-    def stamp(self) -> list:
+    @property
+    def settings(self) -> str:
+        """str: The arguments, for names of tables that are kept."""
+        return json.dumps(self._arguments, default=str, sort_keys=True)
+
+    def stamp(self, *genders: str) -> list:
         """What tells whether bodies are the same, for tables that are kept.
 
+        Contents are compared, not files: which ones are read depends on
+        search folders too, and regressors of all kinds have the same size.
+
+        Args:
+            *genders (str): Those that are posed.
+
         Returns:
-            list: The arguments, and sizes and times of the files.
+            list: For each gender the body and the regressors.
+
+        Raises:
+            FileNotFoundError: If a body is missing.
         """
+        stamp = []
+        for gender in genders:
+            data = read_body(
+                self._path(gender), gender, self._arguments.get('regressors'))
+            stamp.append([
+                body_identity(data), {
+                    name: zlib.crc32(np.ascontiguousarray(matrix, np.float32))
+                    for name, matrix in sorted(data.regressors.items())
+                }
+            ])
+        return stamp
+
+    def _path(self, gender: str) -> Optional[str]:
         path = self._arguments.get('path')
-        files = []
-        if path is not None:
-            path = Path(path)
-            files = sorted(path.iterdir()) if path.is_dir() else [path]
-        return [
-            json.dumps(self._arguments, default=str, sort_keys=True),
-            files_stamp(files)
-        ]
+        if path and Path(path).suffix and gender != 'neutral':
+            # a file is read as whatever gender it is asked for
+            return str(Path(path).parent)
+        return path
 
     def _body(self, gender: int) -> BodyModel:
         if gender not in self._bodies:
-            arguments = {**self._arguments, 'gender': GENDERS[gender]}
-            path = Path(arguments.get('path') or '')
-            if path.suffix and arguments['gender'] != 'neutral':
-                # a file is read as whatever gender it is asked for
-                arguments['path'] = str(path.parent)
+            name = GENDERS[gender]
+            arguments = {**self._arguments, 'gender': name}
+            if self._path(name) is not None:
+                arguments['path'] = self._path(name)
             self._bodies[gender] = load_body(**arguments)
         return self._bodies[gender]
 
@@ -195,7 +220,8 @@ class LabelBodies:
              transl: np.ndarray,
              gender: np.ndarray,
              intrinsics: np.ndarray,
-             regressor: str = 'h36m17') -> PosedBodies:
+             regressor: str = 'h36m17',
+             keypoints: bool = False) -> PosedBodies:
         """Joints and boxes of people before the camera.
 
         Args:
@@ -205,11 +231,13 @@ class LabelBodies:
             intrinsics (np.ndarray): (N, 3, 3).
             regressor (str): Whose rows J14 is made of: 'h36m17', or 'j24' as
                 in METRO's labels.
+            keypoints (bool): Whether COCO's keypoints are wanted too.
 
         Returns:
             PosedBodies: See there.
         """
         count = len(betas)
+        coco = np.zeros((count, 17, 3), np.float32) if keypoints else None
         order = joint_mapping(regressor, 'j14')
         joints = np.zeros((count, 14, 3), np.float32)
         bbox = np.zeros((count, 4), np.float32)
@@ -229,9 +257,11 @@ class LabelBodies:
             vertices = body(*values).vertices
             joints[rows] = body.regress_joints(vertices,
                                                regressor)[:, order].numpy()
+            if coco is not None:
+                coco[rows] = body.regress_joints(vertices, 'coco17').numpy()
             bbox[rows] = boxes_about(vertices.numpy(), intrinsics[rows])
             if bar is not None:
                 bar.update()
         if bar is not None:
             print()
-        return PosedBodies(joints, bbox)
+        return PosedBodies(joints, bbox, coco)

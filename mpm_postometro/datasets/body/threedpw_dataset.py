@@ -99,9 +99,9 @@ class ThreeDPWDataset(PersonDataset):
             the person's gender, 'neutral' the neutral one for everybody.
         regressor (str): How joints come from the mesh: 'h36m17', Human3.6M's,
             as SPIN and PARE evaluate, or 'j24', METRO's.
-        keypoints (str): 'detected' for OpenPose's, or 'projected' for the
-            12 of ``joints_2d`` that COCO knows too: the true 2D pose, to make
-            pose tokens of it.
+        keypoints (str): 'detected' for OpenPose's, or 'projected' for those of
+            the mesh: the true 2D pose, to make pose tokens of it. Needs
+            ``body`` with COCO's regressor.
         min_keypoints (int): People with fewer detected keypoints are left
             out. Defaults to 0: nobody, as for evaluation.
         data_prefix (dict, optional): ``img`` defaults to 'imageFiles'.
@@ -133,7 +133,7 @@ class ThreeDPWDataset(PersonDataset):
             if value not in known:
                 raise ValueError(
                     f'{name} must be one of {known}, got {value!r}')
-            if body is None and value in ('neutral', 'j24'):
+            if body is None and value != known[0]:
                 raise ValueError(f'{name}={value!r} is about meshes, and '
                                  'these need a body')
         self.split = split
@@ -309,17 +309,17 @@ class ThreeDPWDataset(PersonDataset):
             columns['bbox'] = boxes_about(joints, intrinsics, _MARGIN)
             joints = gather_points([('smpl24', _certain(joints))], 'j14')
         else:
-            joints, columns['bbox'] = self._bodies.pose(
-                *(columns[key]
-                  for key in ('betas', 'body_pose', 'global_orient',
-                              'transl')), gender, intrinsics, self.regressor)
+            projected = self.keypoints == 'projected'
+            joints, columns['bbox'], keypoints = self._bodies.pose(
+                *(columns[key] for key in ('betas', 'body_pose',
+                                           'global_orient', 'transl')), gender,
+                intrinsics, self.regressor, projected)
+            if projected:
+                columns['keypoints'] = _certain(project(keypoints, intrinsics))
             joints = _certain(joints)
         columns['joints_3d'] = joints
         pixels = project(joints[..., :3], intrinsics)
         columns['joints_2d'] = np.concatenate([pixels, joints[..., 3:]], -1)
-        if self.keypoints == 'projected':
-            columns['keypoints'] = gather_points(
-                [('j14', columns['joints_2d'])], 'coco17')
 
 
 def _certain(points: np.ndarray) -> np.ndarray:

@@ -175,9 +175,9 @@ class UP3DDataset(PersonDataset):
         if self._bodies is None:
             columns['bbox'], known = _boxes_about_marks(values['joints'])
             return columns, {'fewer than two joints marked': ~known}
-        joints, columns['bbox'] = self._bodies.pose(betas, pose[:, 1:], orient,
-                                                    transl, gender,
-                                                    values['intrinsics'])
+        posed = self._bodies.pose(betas, pose[:, 1:], orient, transl, gender,
+                                  values['intrinsics'])
+        joints, columns['bbox'] = posed.joints, posed.bbox
         columns['joints_3d'] = np.concatenate(
             [joints, np.ones((count, 14, 1), np.float32)], -1)
         behind = np.isnan(columns['bbox']).any(1)
