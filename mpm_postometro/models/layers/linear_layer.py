@@ -42,8 +42,9 @@ def _onednn_is_quicker() -> bool:
 
 
 def _use_onednn(x: Tensor, weight: Tensor) -> bool:
-    return (_onednn_is_quicker() and x.device.type == 'cpu'
-            and not torch.compiler.is_compiling()
+    # Compilers look no further than the first.
+    return (not torch.compiler.is_compiling() and x.device.type == 'cpu'
+            and _onednn_is_quicker()
             and not torch.jit.is_tracing()
             and not torch.is_autocast_enabled('cpu')
             and torch.backends.mkldnn.enabled
