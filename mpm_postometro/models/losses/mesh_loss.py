@@ -25,7 +25,8 @@ class MeshTargets(NamedTuple):
         joints_3d (Tensor): (B, K, 3), metres, any origin.
         joints_3d_weights (Tensor): (B, K).
         joints_2d (Tensor): (B, K, 2), crop coordinates in [-1, 1].
-        joints_2d_weights (Tensor): (B, K).
+        joints_2d_weights (Tensor): (B, K). A person has 2D joints where one
+            of these is above 0.
         has_smpl (Tensor): (B,), 1 where the vertices are real.
         has_joints_3d (Tensor): (B,), 1 where the 3D joints are real.
     """
@@ -37,6 +38,11 @@ class MeshTargets(NamedTuple):
     has_smpl: Tensor
     has_joints_3d: Tensor
 
+    @property
+    def has_joints_2d(self) -> Tensor:
+        """Tensor: (B,), 1 where some 2D joint is real."""
+        return (self.joints_2d_weights > 0).any(1).float()
+
 
 @MODELS.register_module()
 class MeshLoss(nn.Module):
@@ -47,13 +53,14 @@ class MeshLoss(nn.Module):
     regressor) at the origin, joints with the middle of their hips there; both
     joint sets are projected by the same camera.
 
-    A loss is a mean over the persons that have its label; nobody has one, and
-    it is a zero that is still part of the graph. Several processes share the
-    counts of labelled persons, so that the mean of their gradients is the
-    gradient of one process with the persons of all of them, also where one
-    has no label of a kind. The published code averages in each process alone:
-    a process without labels then takes as much off the step as one with many
-    adds.
+    Losses of vertices, surfaces and 3D joints are means over the persons that
+    have the label, those of 2D joints over everybody, as published, or over
+    the labelled (``joints_2d_over``); nobody has one, and it is a zero that
+    is still part of the graph. Several processes share the counts of these
+    persons, so that the mean of their gradients is the gradient of one
+    process with the persons of all of them, also where one has no label of a
+    kind. The published code averages in each process alone: a process without
+    labels then takes as much off the step as one with many adds.
 
     Defaults are PostoMETRO's. FastMETRO's are ``vertices=100,
     vertex_levels=(.25, .5, .25), edges=500, edge_lengths=.01, normals=10``.
@@ -73,13 +80,17 @@ class MeshLoss(nn.Module):
         root (Sequence[int]): Joints whose mean is the origin of a joint set.
         reduction (str): ``'mean'`` as the code of FastMETRO, ``'sum_xyz'``
             as PostoMETRO's paper writes it.
-        average_over (str): ``'all_ranks'``: means over the labelled persons
-            of all processes, as above. ``'rank'``: of each process alone, as
+        joints_2d_over (str): ``'all'``: persons without 2D labels count as
+            zeros in the mean of the 2D losses, as published. ``'labelled'``:
+            the mean is over persons with some 2D joint of weight above 0.
+            The same where everybody has one.
+        average_over (str): ``'all_ranks'``: means over the persons of all
+            processes, as above. ``'rank'``: of each process alone, as
             published. The same in one process.
 
     Raises:
         ValueError: If no level has a share in ``vertex_levels``, or
-            ``average_over`` is neither.
+            ``joints_2d_over`` or ``average_over`` is neither.
     """
 
     def __init__(self,
@@ -92,8 +103,12 @@ class MeshLoss(nn.Module):
                  normals: float = 0.,
                  root: Sequence[int] = J14_HIPS,
                  reduction: str = 'mean',
+                 joints_2d_over: str = 'all',
                  average_over: str = 'all_ranks') -> None:
         super().__init__()
+        if joints_2d_over not in ('all', 'labelled'):
+            raise ValueError("joints_2d_over must be 'all' or 'labelled', got "
+                             f'{joints_2d_over!r}')
         if average_over not in ('all_ranks', 'rank'):
             raise ValueError("average_over must be 'all_ranks' or 'rank', got "
                              f'{average_over!r}')
@@ -109,6 +124,7 @@ class MeshLoss(nn.Module):
         self.normals = normals
         self.root = tuple(root)
         self.reduction = reduction
+        self.joints_2d_over = joints_2d_over
         self.average_over = average_over
         self._edge_cache = None
 
@@ -142,6 +158,9 @@ class MeshLoss(nn.Module):
         root = list(self.root)
         joints = prediction.joints_3d
         joints = joints - joints[:, root].mean(1, keepdim=True)
+        in_2d = targets.has_joints_2d
+        if self.joints_2d_over == 'all':
+            in_2d = torch.ones_like(in_2d)
 
         losses = dict(loss_vertices=self.vertices *
                       self._vertex_loss(meshes, targets))
@@ -157,14 +176,16 @@ class MeshLoss(nn.Module):
                 weak_perspective_project(points, prediction.camera),
                 targets.joints_2d,
                 targets.joints_2d_weights,
+                in_2d,
                 reduction=self.reduction)
         losses.update(self._surface_losses(meshes, targets, body))
         if self.average_over == 'all_ranks' and get_world_size() > 1:
-            of_meshes, of_joints, of_persons = _shares(targets)
+            of_meshes, of_joints_3d, of_joints_2d = _shares(
+                targets.has_smpl, targets.has_joints_3d, in_2d)
             for name in losses:
                 losses[name] = losses[name] * (
-                    of_joints if name.endswith('_3d') else
-                    of_persons if name.endswith('_2d') else of_meshes)
+                    of_joints_3d if name.endswith('_3d') else
+                    of_joints_2d if name.endswith('_2d') else of_meshes)
         return losses
 
     def _vertex_loss(self, meshes, targets: MeshTargets) -> Tensor:
@@ -197,22 +218,19 @@ class MeshLoss(nn.Module):
         return self._edge_cache
 
 
-def _shares(targets: MeshTargets) -> Tensor:
-    """By how much the means over this process's persons are to be multiplied,
-    so that their mean over processes is the mean over all persons.
+def _shares(*valid: Tensor) -> Tensor:
+    """By how much means over this process's persons are to be multiplied, so
+    that their mean over processes is the mean over all persons.
 
     Every process must come here in every step.
 
+    Args:
+        valid (Tensor): (B,) or (B, 1) each, 1 where a person counts in a mean.
+
     Returns:
-        Tensor: (3, ), of what is averaged over persons with a mesh, over those
-        with 3D joints and over all.
+        Tensor: A factor for each mean.
     """
-    has_smpl = targets.has_smpl.flatten().float()
-    counts = torch.stack([
-        has_smpl.sum(),
-        targets.has_joints_3d.flatten().float().sum(),
-        torch.ones_like(has_smpl).sum()
-    ])
+    counts = torch.stack([flags.float().sum() for flags in valid])
     means = counts.clone()
     all_reduce(means, op='mean')
     # where nobody has a label the losses are zeros, whatever they are

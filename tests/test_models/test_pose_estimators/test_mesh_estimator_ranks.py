@@ -9,7 +9,6 @@ import torch.multiprocessing as mp
 from test_mesh_estimator import BACKBONE, SIZE, build, copy_config, samples
 
 from mpm_postometro.bodies import load_body
-from mpm_postometro.models.losses import MeshLoss
 
 # Which persons have body parameters, 3D joints and 2D joints: first and
 # second process, of different size.
@@ -17,8 +16,13 @@ HAVE = dict(
     all_3d_on_one=([1, 1, 1], [0, 0]),
     all_labels_on_one=([0, 0, 0], [1, 1]),
     some_3d_each=([1, 0, 1], [0, 1]),
+    some_labels_each=([1, 0, 1], [0, 1]),
     nobody=([0, 0, 0], [0, 0]))
-ALSO_2D = ('all_labels_on_one', 'nobody')
+ALSO_2D = ('all_labels_on_one', 'some_labels_each', 'nobody')
+# Arguments of the loss.
+DEFAULT = dict(average_over='all_ranks')
+LABELLED = dict(average_over='all_ranks', joints_2d_over='labelled')
+PUBLISHED = dict(average_over='rank')
 
 
 def batch(name, ranks):
@@ -41,15 +45,13 @@ def batch(name, ranks):
     return torch.cat(inputs), data_samples
 
 
-def network(average_over):
+def network(arguments):
     """BatchNorm would see other batches in two processes: it is frozen."""
     torch.manual_seed(0)
     backbone = copy_config(dict(BACKBONE, norm_eval=True))
     loss = dict(type='MeshLoss', edges=500., normals=10.)
     return build(
-        load_body(),
-        backbone=backbone,
-        loss=dict(loss, average_over=average_over)).train()
+        load_body(), backbone=backbone, loss=dict(loss, **arguments)).train()
 
 
 def gradients(model, name, ranks):
@@ -75,18 +77,17 @@ def _rank(rank, folder):
         # a process that waits for ever is an error
         timeout=datetime.timedelta(seconds=60))
     found = {}
-    for average_over in ('all_ranks', 'rank'):
-        model = torch.nn.parallel.DistributedDataParallel(
-            network(average_over))
+    for arguments in (DEFAULT, LABELLED, PUBLISHED):
+        model = torch.nn.parallel.DistributedDataParallel(network(arguments))
         for name in HAVE:
-            found[average_over, name] = gradients(model, name, [rank])
+            found[str(arguments), name] = gradients(model, name, [rank])
     torch.save(found, f'{folder}/{rank}.pt')
     torch.distributed.destroy_process_group()
 
 
 @pytest.fixture(scope='module')
 def two(tmp_path_factory):
-    """Gradients of two processes, by normalisation and batch."""
+    """Gradients of two processes, by arguments of the loss and batch."""
     folder = tmp_path_factory.mktemp('ranks')
     mp.spawn(_rank, (str(folder), ), nprocs=2)
     first, second = (torch.load(folder / f'{rank}.pt') for rank in range(2))
@@ -109,25 +110,21 @@ def assert_same(found, expected):
             msg=lambda text, name=name: f'{name}: {text}')
 
 
+@pytest.mark.parametrize('arguments', [DEFAULT, LABELLED], ids=str)
 @pytest.mark.parametrize('name', HAVE)
-def test_two_processes_take_the_step_of_one(two, name):
-    expected = gradients(network('all_ranks'), name, [0, 1])
+def test_two_processes_take_the_step_of_one(two, name, arguments):
+    expected = gradients(network(arguments), name, [0, 1])
     total = sum(value.abs().sum() for value in expected.values())
     assert torch.isfinite(total) and (total > 0) == (name != 'nobody')
-    assert_same(two['all_ranks', name], expected)
+    assert_same(two[str(arguments), name], expected)
 
 
 @pytest.mark.parametrize('name', HAVE)
 def test_as_published_each_process_counts_its_own(two, name):
-    model = network('rank')
+    model = network(PUBLISHED)
     one, other = (gradients(model, name, [rank]) for rank in range(2))
     expected = {key: (one[key] + other[key]) / 2 for key in one}
-    assert_same(two['rank', name], expected)
+    assert_same(two[str(PUBLISHED), name], expected)
     if name == 'all_labels_on_one':  # half the step
         alone = {key: value / 2 for key, value in other.items()}
-        assert_same(two['rank', name], alone)
-
-
-def test_unknown_normalisation():
-    with pytest.raises(ValueError, match="'all_ranks' or 'rank', got 'all'"):
-        MeshLoss(average_over='all')
+        assert_same(two[str(PUBLISHED), name], alone)
