@@ -44,8 +44,7 @@ def _onednn_is_quicker() -> bool:
 def _use_onednn(x: Tensor, weight: Tensor) -> bool:
     # Compilers look no further than the first.
     return (not torch.compiler.is_compiling() and x.device.type == 'cpu'
-            and _onednn_is_quicker()
-            and not torch.jit.is_tracing()
+            and _onednn_is_quicker() and not torch.jit.is_tracing()
             and not torch.is_autocast_enabled('cpu')
             and torch.backends.mkldnn.enabled
             and x.dtype == weight.dtype == torch.float32
