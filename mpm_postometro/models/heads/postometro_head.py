@@ -14,6 +14,8 @@ from ..layers import (EncoderDecoder, Linear, MeshAttention, MeshUpsampler,
 
 __all__ = ['MeshPrediction', 'PostoMETROHead']
 
+_LEAST_SCALE = 1e-3
+
 
 class MeshPrediction(NamedTuple):
     """What the mesh transformer says about a batch, float32, in metres.
@@ -78,6 +80,12 @@ class PostoMETROHead(BaseModule):
         official_compat (bool): As the authors' released network: the second
             transformer gets the pose tokens twice, once narrowed together
             with the image tokens. Defaults to False.
+        pose_position_code (bool): Add a learned vector to each pose token
+            behind the modulator. Defaults to False, as released.
+        projection (str): What the camera that the network gives means:
+            ``'metro'``, crop coordinates ``s (X + t)``, or ``'paper'``, ``s X
+            + t``, which is converted, so that all who use cameras see
+            METRO's form.
         patch_size (int, optional): See :class:`MeshAttention`; a matter of
             speed only.
         with_cp (bool): Gradient checkpointing of the transformer layers.
@@ -112,6 +120,8 @@ class PostoMETROHead(BaseModule):
                  pose_modulator: Optional[dict] = None,
                  learned_upsample: bool = False,
                  official_compat: bool = False,
+                 pose_position_code: bool = False,
+                 projection: str = 'metro',
                  patch_size: Optional[int] = 32,
                  with_cp: bool = False,
                  template_init: bool = False,
@@ -124,6 +134,9 @@ class PostoMETROHead(BaseModule):
                              'or both')
         if official_compat and not (use_image_tokens and use_pose_tokens):
             raise ValueError('official_compat needs image and pose tokens')
+        if projection not in ('metro', 'paper'):
+            raise ValueError("projection must be 'metro' or 'paper', got "
+                             f'{projection!r}')
         if isinstance(num_heads, int):
             num_heads = [num_heads] * len(hidden_dims)
         if not len(hidden_dims) == len(feedforward_dims) == len(num_heads):
@@ -142,6 +155,7 @@ class PostoMETROHead(BaseModule):
         self.use_image_tokens = use_image_tokens
         self.use_pose_tokens = use_pose_tokens
         self.official_compat = official_compat
+        self.projection = projection
 
         dim = hidden_dims[0]
         self.camera_token = nn.Embedding(1, dim)
@@ -155,6 +169,9 @@ class PostoMETROHead(BaseModule):
         if use_pose_tokens:
             self.pose_modulator = PoseModulator(token_dim, num_tokens, dim,
                                                 **(pose_modulator or {}))
+        self.pose_codes = None
+        if use_pose_tokens and pose_position_code:
+            self.pose_codes = nn.Embedding(num_tokens, dim)
         self.transformers = nn.ModuleList(
             EncoderDecoder(
                 d,
@@ -238,6 +255,11 @@ class PostoMETROHead(BaseModule):
             dtype = self.camera_head.weight.dtype
             camera = self.camera_head(camera[:, 0].to(dtype))
             points = self.coordinate_head(queries.to(dtype))
+        if self.projection == 'paper':
+            # s X + t = s (X + t / s), for people of any size at all
+            scale, shift = camera.split((1, 2), -1)
+            safe = scale.where(scale.abs() > _LEAST_SCALE, _LEAST_SCALE)
+            camera = torch.cat([scale, shift / safe], -1)
         if self.template is not None:
             points = points + self.template
         joints, coarse = points.tensor_split((self.num_joints, ), 1)
@@ -269,7 +291,10 @@ class PostoMETROHead(BaseModule):
                     'pose tokens must be (B, num_tokens, token_dim) = (B, '
                     f'{expected[0]}, {expected[1]}), got '
                     f'{tuple(tokens.shape)}')
-            context.append(self.pose_modulator(tokens, confidence))
+            tokens = self.pose_modulator(tokens, confidence)
+            if self.pose_codes is not None:
+                tokens = tokens + self.pose_codes.weight
+            context.append(tokens)
         return torch.cat(context, 1), num_images, code_size
 
     def _reduce(self, layers: nn.ModuleDict, camera: Tensor, context: Tensor,

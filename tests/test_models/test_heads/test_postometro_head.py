@@ -7,6 +7,7 @@ import torch
 from mmengine.model import ExponentialMovingAverage
 
 from mpm_postometro.bodies import load_body
+from mpm_postometro.bodies.cameras import weak_perspective_project
 from mpm_postometro.models.heads import (PostoMETROHead, from_official_key,
                                          head_state_from_official)
 
@@ -34,6 +35,8 @@ VARIANTS = dict(
         hidden_dims=(16, 8, 8), feedforward_dims=(8, 8, 8)),
     different_heads=dict(num_heads=(4, 2)),
     template=dict(template_init=True),
+    pose_position_code=dict(pose_position_code=True),
+    paper_projection=dict(projection='paper'),
 )
 
 
@@ -198,6 +201,40 @@ def test_what_is_kept_between_images_is_not_saved(body, inputs):
     assert any('joint_tokens' in name for name in names)
 
 
+def test_projection_as_the_paper_writes_it(body, inputs):
+    head = PostoMETROHead(
+        body=body, projection='paper', camera_init_scale=.9, **SIZES)
+    points = head(*inputs)
+    with torch.no_grad():  # the same weights, read as METRO reads them
+        head.projection = 'metro'
+        plain = head(*inputs).camera
+    seen = weak_perspective_project(points.joints_3d, points.camera)
+    expected = plain[:, None, :1] * points.joints_3d[..., :2] + plain[:, None,
+                                                                      1:]
+    torch.testing.assert_close(seen, expected)
+    with torch.no_grad():  # nobody is seen: no division by zero
+        head.projection = 'paper'
+        head.camera_head.weight.zero_()
+        head.camera_head.bias.zero_()
+        assert torch.isfinite(head(*inputs).camera).all()
+
+
+def test_position_code_tells_pose_tokens_apart(body):
+    """Without it and the mixers, the order of pose tokens has no say."""
+    order = torch.randperm(N)
+    tokens, confidence = torch.randn(B, N, D), torch.randn(B, N, 1)
+    settings = dict(
+        SIZES, use_image_tokens=False, pose_modulator=dict(kind='linear'))
+    for code in (False, True):
+        head = PostoMETROHead(body=body, pose_position_code=code, **settings)
+        head.eval()
+        with torch.no_grad():
+            one = head(None, (tokens, confidence)).vertices[0]
+            two = head(None,
+                       (tokens[:, order], confidence[:, order])).vertices[0]
+        assert torch.allclose(one, two, atol=1e-5) != code
+
+
 def test_state_holds_no_geometry(body):
     head = PostoMETROHead(body=body, template_init=True, **SIZES)
     parameters = {name for name, _ in head.named_parameters()}
@@ -228,6 +265,7 @@ def test_errors(body, inputs):
                                use_image_tokens=False), 'or both'),
                          (dict(use_pose_tokens=False,
                                official_compat=True), 'official_compat'),
+                         (dict(projection='weak'), 'projection'),
                          (dict(num_heads=(2, 2, 2)), 'same number')):
         with pytest.raises(ValueError, match=message):
             PostoMETROHead(body=body, **dict(SIZES, **bad))
