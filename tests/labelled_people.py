@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import torch
 
-from mpm_postometro.bodies import load_body
+from mpm_postometro.bodies import body_io, load_body
 from mpm_postometro.bodies.cameras import perspective_project
 from mpm_postometro.bodies.skeletons import joint_mapping
 
@@ -30,6 +30,35 @@ class People(NamedTuple):
 @lru_cache(None)
 def body():
     return load_body()
+
+
+def write_smpl(folder: Path, **sizes) -> str:
+    """Bodies in SMPL's layout, with METRO's regressors beside them.
+
+    Args:
+        folder (Path): Is made.
+        **sizes (float): How large the body of each gender is, to tell them
+            apart.
+
+    Returns:
+        str: The folder.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    data = body_io.read_body(None)
+    for gender, size in sizes.items():
+        np.savez(
+            folder / f'SMPL_{gender.upper()}.npz',
+            v_template=size * data.v_template,
+            f=data.faces,
+            shapedirs=data.shapedirs,
+            weights=data.weights,
+            J_regressor=data.regressors['smpl24'],
+            kintree_table=np.stack([data.parents, np.arange(24)]))
+    np.save(folder / 'J_regressor_h36m_correct.npy', data.regressors['h36m17'])
+    extra = np.zeros((14, len(data.v_template)))
+    extra[range(14), range(0, 1400, 100)] = 1
+    np.save(folder / 'J_regressor_extra.npy', extra)
+    return str(folder)
 
 
 def pose_body(betas, pose, transl):

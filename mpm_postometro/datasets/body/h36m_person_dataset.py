@@ -123,14 +123,17 @@ class H36MPersonDataset(PersonDataset):
         for path in paths:  # not only minutes later
             if not path.is_file():
                 raise FileNotFoundError(f'{path} does not exist')
+        bodies = self._bodies if self.fits else None
         settings = [
-            self.split, self.fits, self.interval, self.max_fit_error,
-            self._bodies and self._bodies.stamp()
+            self.split, self.fits, self.interval, self.max_fit_error, bodies
+            and bodies.settings
         ]
         name = f'{self.split}.{settings_name(settings)}.people.npz'
+        stamp = [settings, files_stamp(paths)]
         return kept_table(
             Path(self.ann_file) / name,
-            [settings, files_stamp(paths)], lambda: self._read_all(subjects))
+            [*stamp, bodies and bodies.stamp('neutral')],
+            lambda: self._read_all(subjects))
 
     def _read_all(self, subjects: Tuple[int, ...]) -> PersonTable:
         print(f'Human3.6M-{self.split}:')

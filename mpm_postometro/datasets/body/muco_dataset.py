@@ -85,14 +85,16 @@ class MuCoDataset(PersonDataset):
         if self.fits and not self._fits_path.is_file():
             raise FileNotFoundError(f'{self._fits_path} does not exist')
         path = Path(self.ann_file)
+        bodies = self._bodies if self.fits else None
         settings = [
-            self.fits, self.nearest_only, self.max_fit_error, self._bodies
-            and self._bodies.stamp()
+            self.fits, self.nearest_only, self.max_fit_error, bodies
+            and bodies.settings
         ]
         files = files_stamp([path, self._fits_path] if self.fits else [path])
         return kept_table(
             path.with_suffix(f'.{settings_name(settings)}.people.npz'),
-            [settings, files], self._read_all)
+            [settings, files, bodies and bodies.stamp('neutral')],
+            self._read_all)
 
     def _read_all(self) -> PersonTable:
         names, images, people, values = self._read()

@@ -1,6 +1,7 @@
 # Copyright (c) The mpm_postometro authors. All rights reserved.
 """Labels of SMPL bodies brought before the camera."""
 import json
+import zlib
 from pathlib import Path
 from typing import Dict, Mapping, NamedTuple, Optional, Tuple
 
@@ -184,10 +185,11 @@ class LabelBodies:
     def _body(self, gender: int) -> BodyModel:
         if gender not in self._bodies:
             name = GENDERS[gender]
-            arguments = {**self._arguments, 'gender': name}
-            if self._path(name) is not None:
-                arguments['path'] = self._path(name)
-            self._bodies[gender] = load_body(**arguments)
+            self._bodies[gender] = load_body(
+                **{
+                    **self._arguments, 'path': self._path(name),
+                    'gender': name
+                })
         return self._bodies[gender]
 
     @torch.no_grad()

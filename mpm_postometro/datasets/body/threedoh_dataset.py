@@ -73,10 +73,12 @@ class ThreeDOHDataset(PersonDataset):
     def load_people(self) -> PersonTable:
         """Read the file."""
         path = Path(self.ann_file)
-        settings = self._bodies and self._bodies.stamp()
+        bodies = self._bodies
+        settings = bodies and bodies.settings
+        stamp = [settings, files_stamp([path])]
         return kept_table(
             path.with_suffix(f'.{settings_name(settings)}.people.npz'),
-            [settings, files_stamp([path])], self._read_all)
+            [*stamp, bodies and bodies.stamp('neutral')], self._read_all)
 
     def _read_all(self) -> PersonTable:
         people = self._read()

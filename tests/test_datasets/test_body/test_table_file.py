@@ -6,6 +6,7 @@ import pytest
 import test_h36m_person_dataset
 import test_muco_dataset
 import test_threedoh_dataset
+from labelled_people import write_smpl
 
 from mpm_postometro.datasets.body import (H36MPersonDataset, MuCoDataset,
                                           ThreeDOHDataset, h36m_person_dataset,
@@ -158,14 +159,50 @@ def test_readers_keep_their_tables(tmp_path, monkeypatch, reader, files,
     assert number == 1 + len(changes)
 
 
-def test_bodies_are_told_apart(tmp_path):
-    (tmp_path / 'SMPL_NEUTRAL.pkl').write_bytes(b'1')
-    stamps = [
-        LabelBodies({}).stamp(),
-        LabelBodies(dict(path=tmp_path)).stamp(),
-        LabelBodies(dict(path=tmp_path / 'SMPL_NEUTRAL.pkl')).stamp()
-    ]
-    (tmp_path / 'SMPL_NEUTRAL.pkl').write_bytes(b'22')
-    stamps.append(LabelBodies(dict(path=tmp_path)).stamp())
-    assert LabelBodies(dict(path=tmp_path)).stamp() == stamps[-1]
+def test_bodies_are_told_apart(tmp_path, monkeypatch):
+    """By what is read, wherever it lies and however old it is."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('MPM_POSTOMETRO_BODY_MODELS', str(tmp_path / 'bodies'))
+    smpl = tmp_path / 'bodies/smpl'  # a bare name finds it
+
+    def stamp():
+        body = LabelBodies(dict(path='smpl'))
+        assert body.settings == '{"path": "smpl"}'  # names stay
+        return body.stamp('neutral')
+
+    with pytest.raises(FileNotFoundError, match="'smpl' .neutral. not"):
+        stamp()
+    write_smpl(smpl, neutral=1.)
+    stamps = [LabelBodies({}).stamp('neutral'), stamp()]
+    write_smpl(smpl, neutral=1.1)
+    stamps.append(stamp())
+    # regressors beside the model, then in the folder above
+    for folder, name in ((smpl, 'J_regressor_h36m_correct.npy'),
+                         (smpl.parent, 'J_regressor_extra.npy')):
+        (smpl / name).rename(folder / name)
+        assert stamp() == stamps[-1]
+        status = (folder / name).stat()
+        np.save(folder / name, np.load(folder / name) * .9)
+        os.utime(folder / name, ns=(status.st_atime_ns, status.st_mtime_ns))
+        stamps.append(stamp())
+    write_smpl(smpl, neutral=1.1, male=2.)
+    file = dict(path='smpl/SMPL_NEUTRAL.npz')
+    stamps.append(LabelBodies(file).stamp('neutral', 'male'))
+    write_smpl(smpl, neutral=1.1, male=3.)
+    stamps.append(LabelBodies(file).stamp('neutral', 'male'))
     assert all(a != b for i, a in enumerate(stamps) for b in stamps[:i])
+
+
+def test_other_bodies_take_the_place_of_kept_tables(tmp_path, monkeypatch):
+    monkeypatch.setattr(table_file, 'KEEP_FROM', 1)
+    path = test_threedoh_dataset.write(tmp_path / 'annots.json',
+                                       test_threedoh_dataset.annotations())
+    heights = []
+    for size in (1., 1.2, 1.2):
+        smpl = write_smpl(tmp_path / 'smpl', neutral=size)
+        table = ThreeDOHDataset(path, body=dict(path=smpl)).table
+        heights.append(np.ptp(table.joints_3d[0, :, 1]))
+        assert len(list(tmp_path.glob('*.people.npz'))) == 1
+    assert heights[1] == heights[2] > 1.1 * heights[0]
+    monkeypatch.setattr(ThreeDOHDataset, '_read_all', None)
+    ThreeDOHDataset(path, body=dict(path=smpl))
