@@ -3,7 +3,7 @@
 
 python tools/check_dataset.py CONFIG
 python tools/check_dataset.py SPINDataset --cfg-options \\
-    ann_file=data/mpii_cliffGT.npz data_prefix.img=data/mpii --all
+    ann_file=data/cliff/mpii_cliffGT.npz data_prefix.img=data/mpii --all
 """
 import argparse
 import sys
