@@ -402,7 +402,11 @@ def test_results_file(body, tmp_path):
     # in whatever order they come
     run([samples[i] for i in (4, 0, 2, 6, 5, 1, 3)], dump=str(path))
     with np.load(path, allow_pickle=False) as file:
-        assert all(len(file[key]) == PERSONS for key in file.files)
+        assert file['protocol'].item() == 'metro'
+        assert file['body'].item() == body.identity
+        assert all(
+            len(file[key]) == PERSONS
+            for key in set(file.files) - {'protocol', 'body'})
         others = [i for i in range(PERSONS) if i != 1]
         for column, key in enumerate(KEYS):
             np.testing.assert_allclose(

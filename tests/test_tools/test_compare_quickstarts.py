@@ -23,7 +23,8 @@ def write_run(folder, image_only, postometro, occlusion, order):
             occlusion=np.array(occlusion)[rows],
             mpjpe=errors,
             pa_mpjpe=errors / 2,
-            mpvpe=errors + 1)
+            mpvpe=errors + 1,
+            protocol='metro')
 
 
 def run_tool(*folders):

@@ -41,7 +41,10 @@ def read_run(folder: str) -> Dict[str, Dict[str, np.ndarray]]:
                 'finished quick start')
         with np.load(path) as file:
             rows = np.argsort(file['id'], kind='stable')
-            run[network] = {key: file[key][rows] for key in file.files}
+            run[network] = {
+                key: column[rows]
+                for key, column in file.items() if column.ndim
+            }
     first, second = (run[network] for network in COMPARED)
     if not np.array_equal(first['id'], second['id']):
         raise ValueError(f'{folder}: the networks were tested on different '

@@ -390,7 +390,9 @@ class MeshMetric(BaseMetric):
 
     def _write(self, results: List[tuple], columns: Dict[str,
                                                          np.ndarray]) -> None:
-        """One row a person, by ``id``; NaN where a person does not count."""
+        """One row a person, by ``id``; NaN where a person does not count.
+        Beside them how all were measured.
+        """
         file = {}
         for i, (key, unknown) in enumerate(_WHOSE.items(), 2):
             file[key] = np.array(
@@ -403,6 +405,7 @@ class MeshMetric(BaseMetric):
         # ranks deliver as their samplers split
         order = np.argsort(file['id'], kind='stable')
         file = {key: column[order] for key, column in file.items()}
+        file.update(protocol=self.protocol, body=self.body.identity)
         atomic_write(self.dump, lambda name: _save(name, file))
 
 
