@@ -5,10 +5,9 @@ import numpy as np
 import pytest
 import torch
 from labelled_people import (assert_projects, body, make_people, pose_body,
-                             project, take)
+                             project, take, write_smpl)
 
 from mpm_postometro.bodies import load_body
-from mpm_postometro.bodies.body_io import read_body
 from mpm_postometro.bodies.rotations import (axis_angle_to_matrix,
                                              matrix_to_axis_angle)
 from mpm_postometro.bodies.skeletons import joint_mapping
@@ -154,27 +153,6 @@ def test_without_a_body(tmp_path):
         assert np.abs(box - true).max() < .15 * size
 
 
-def _smpl_files(folder, genders):
-    """Bodies of different size in SMPL's layout, with METRO's regressors."""
-    folder.mkdir()
-    data = read_body(None)
-    for gender in genders:
-        size = dict(neutral=1., male=1.1, female=.9)[gender]
-        np.savez(
-            folder / f'SMPL_{gender.upper()}.npz',
-            v_template=size * data.v_template,
-            f=data.faces,
-            shapedirs=data.shapedirs,
-            weights=data.weights,
-            J_regressor=data.regressors['smpl24'],
-            kintree_table=np.stack([data.parents, np.arange(24)]))
-    np.save(folder / 'J_regressor_h36m_correct.npy', data.regressors['h36m17'])
-    extra = np.zeros((14, body().num_vertices))
-    extra[range(14), range(0, 1400, 100)] = 1
-    np.save(folder / 'J_regressor_extra.npy', extra)
-    return str(folder)
-
-
 def _mesh(one, item):
     return one(*(torch.from_numpy(item[key])
                  for key in ('betas', 'body_pose', 'global_orient', 'transl')))
@@ -182,7 +160,8 @@ def _mesh(one, item):
 
 def test_truth_of_metro(tmp_path):
     """The neutral body's, by METRO's regressors, at the person's root."""
-    smpl = _smpl_files(tmp_path / 'smpl', ['neutral'])  # needs no other
+    # needs no other; of another size than the person's own
+    smpl = write_smpl(tmp_path / 'smpl', neutral=1.5)
     root = str(write(tmp_path))
     neutral = load_body(smpl)
     dataset = ThreeDPWDataset(
@@ -198,6 +177,7 @@ def test_truth_of_metro(tmp_path):
         np.testing.assert_allclose(item['joints_3d'], joints, atol=1e-5)
         np.testing.assert_allclose(
             out.joints[0, 0], PEOPLE.transl[i] + _rest_roots()[i], atol=1e-4)
+        assert np.abs(item['transl'][0] - PEOPLE.transl[i]).max() > .05
         assert_projects(item)
         # the person's, for protocols that ask for it
         assert item['gender'] == ('male' if i < FRAMES else 'female')
@@ -205,7 +185,7 @@ def test_truth_of_metro(tmp_path):
 
 def test_each_person_has_the_body_of_its_gender(tmp_path):
     genders = ['male', 'female']
-    smpl = _smpl_files(tmp_path / 'smpl', genders)
+    smpl = write_smpl(tmp_path / 'smpl', male=1.1, female=.9)
     dataset = ThreeDPWDataset(
         data_root=str(write(tmp_path)), body=dict(path=smpl))
     for i, item in enumerate(dataset):
@@ -314,6 +294,72 @@ def test_splits(tmp_path):
     assert not table.drop_report  # frames of other splits are not lost
     assert count('Non-OC')[0] == dict(
         courtyard_capoeira_00=4, courtyard_hug_00=120, downtown_stairsUp_00=6)
+
+
+def test_published_lists_of_sequences(tmp_path, monkeypatch):
+    """OCC as PARE and ROMP, PC as ROMP, spelled out once more."""
+    occluded = {
+        'courtyard_backpack', 'courtyard_basketball',
+        'courtyard_bodyScannerMotions', 'courtyard_box', 'courtyard_golf',
+        'courtyard_jacket', 'courtyard_laceShoe', 'downtown_stairs',
+        'flat_guitar', 'flat_packBags', 'outdoors_climbing',
+        'outdoors_crosscountry', 'outdoors_fencing', 'outdoors_freestyle',
+        'outdoors_golf', 'outdoors_parcours', 'outdoors_slalom'
+    }
+    crowded = {
+        'courtyard_basketball_00': range(200, 280),
+        'courtyard_captureSelfies_00': range(500, 600),
+        'courtyard_dancing_00': range(60, 370),
+        'courtyard_dancing_01': range(60, 270),
+        'courtyard_hug_00': range(100, 500),
+        'downtown_bus_00': range(1620, 1900)
+    }
+    # others, some of which begin like those of OCC
+    others = {
+        'courtyard_boxes', 'courtyard_capoeira', 'courtyard_captureSelfies',
+        'courtyard_dancing', 'courtyard_hug', 'downtown_bus',
+        'downtown_stairsUp', 'downtown_upstairs', 'office_phoneCall',
+        'outdoors_golfing'
+    }
+    folders = ('train', 'validation', 'test')
+    for i, name in enumerate(sorted(occluded | others)):
+        for number in ('00', '01'):
+            full = f'{name}_{number}'
+            count = crowded[full].stop + 3 if full in crowded else 1
+            write(tmp_path, _still(count), folders[i % 3], full)
+
+    said = []
+    monkeypatch.setattr(
+        'mpm_postometro.datasets.body.threedpw_dataset.print_log',
+        lambda message, **_: said.append(message))
+
+    def frames(split):
+        table = ThreeDPWDataset(data_root=str(tmp_path), split=split).table
+        found = {}
+        for sequence, frame in zip(table.sequence, table.frame):
+            found.setdefault(table.sequence_names[sequence],
+                             []).append(int(frame))
+        return found
+
+    assert set(frames('OCC')) == {
+        f'{name}_{number}'
+        for name in occluded
+        for number in ('00', '01')
+    }
+    assert '34 sequences of 3DPW-OCC, which has 23' in said.pop()
+    assert frames('PC') == {k: list(v) for k, v in crowded.items()}
+    assert not said  # all six are there
+    free = frames('Non-OC')
+    for name, part in crowded.items():
+        if name.rsplit('_', 1)[0] not in occluded:
+            assert free.pop(name) == [
+                x for x in range(part.stop + 3) if x not in part
+            ]
+    assert set(free) == {
+        f'{name}_{number}'
+        for name in others
+        for number in ('00', '01')
+    } - set(crowded)
 
 
 def test_number_of_people_is_compared_with_the_published_one(
