@@ -8,9 +8,6 @@ _base_ = [
 
 model = dict(body={{_base_.body}})
 
-train_dataloader = dict(dataset=dict(gender='neutral'))
-val_dataloader = dict(dataset=dict(gender='neutral'))
-test_dataloader = dict(dataset=dict(gender='neutral'))
 train_cfg = dict(max_epochs=8)
 optim_wrapper = dict(optimizer=dict(lr=2e-5))
 auto_scale_lr = dict(base_batch_size=64)

@@ -21,4 +21,7 @@ test_dataset = dict(
 val_dataloader = dict(dataset=test_dataset)
 test_dataloader = dict(dataset=test_dataset)
 del test_dataset
+# There is no third part of the data: the test says how training goes on, but
+# no checkpoint is chosen by it.
+default_hooks = dict(checkpoint=dict(save_best=None))
 load_from = 'work_dirs/postometro_hrnet-w48_mix-256x256/epoch_30.pth'

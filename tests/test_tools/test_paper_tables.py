@@ -6,6 +6,20 @@ import os.path as osp
 import numpy as np
 import pytest
 
+# Of the published numbers of each table.
+SUMS = {
+    1: 4589.1,
+    2: 2558.4,
+    3: 2048.6,
+    4: 3838.0,
+    5: 1365.2,
+    6: 342.1,
+    7: 407.2,
+    8: 198.2,
+    9: 372.4,
+    10: 461.2,
+    11: 460.6
+}
 METRICS = ('mpjpe', 'pa_mpjpe', 'mpvpe')
 
 
@@ -25,9 +39,11 @@ def write(folder, config, split, **errors):
                 for key in errors})
 
 
-def row(text, method):
-    line, = [line for line in text.splitlines() if f'| {method}' in line]
-    return [cell.strip() for cell in line.strip('|').split('|')]
+def row(text, method, ours=False):
+    """Cells of the row of a method, or of the one with our numbers below."""
+    lines = text.splitlines()
+    at, = [i for i, line in enumerate(lines) if f'| {method}' in line]
+    return [cell.strip() for cell in lines[at + ours].strip('|').split('|')]
 
 
 def test_rows_fit_their_columns_and_every_config_is_there(tool, repo_root):
@@ -52,11 +68,16 @@ def test_nothing_is_trained_here(tool, tmp_path, capsys):
     for number in range(1, 12):
         assert f'### Table {number}:' in text
     assert row(text, 'both') == [
-        'both', '84.0', '50.0', '97.8', '62.4', '83.1', '48.2',
-        'not trained here', '`postometro_res50_mix-256x256`'
+        'both', '84.0', '50.0', '97.8', '62.4', '83.1', '48.2', ''
     ]
+    assert row(
+        text, 'both', ours=True) == [
+            '... ours', *6 * '-',
+            '`postometro_res50_mix-256x256`: not trained here'
+        ]
     # methods of others have no numbers of ours to wait for
-    assert row(text, 'VIBE (ResNet-50)')[-2:] == ['', '']
+    assert row(text, 'VIBE (ResNet-50)')[-1] == ''
+    assert 'ours' not in row(text, 'VIBE (ResNet-50)', ours=True)[0]
     assert row(text, 'VIBE  ')[1] == '-'
 
 
@@ -77,29 +98,56 @@ def test_our_numbers_are_means_over_known_people(tool, tmp_path, capsys):
     ])
     text = capsys.readouterr().out
     assert row(
-        text,
-        'PostoMETRO (ResNet-50) |  93.5')[-2] == ('- / 85.0 / 50.0 (2 people)')
-    assert row(text, 'both')[-2] == ('85.0 / 50.0 / - / - / - / - (2 people)')
+        text, 'PostoMETRO (ResNet-50) |  93.5',
+        ours=True)[1:] == ['-', '85.0', '50.0', f'`{name}`: 2 people']
+    assert row(
+        text, 'both',
+        ours=True)[1:] == ['85.0', '50.0', *4 * '-', f'`{name}`: 2 people']
     assert 'Table 3' not in text
     assert out.read_text() == text
 
     write(tmp_path, name, 'PC', **dict.fromkeys(METRICS, [10., 20., 30.]))
     tool.main(['--work-dirs', str(tmp_path), '--tables', '5'])
-    assert row(capsys.readouterr().out, 'both')[-2] == (
-        '85.0 / 50.0 / 20.0 / 20.0 / - / - (OCC: 2 people, PC: 3 people)')
+    assert row(
+        capsys.readouterr().out, 'both', ours=True)[1:] == [
+            '85.0', '50.0', '20.0', '20.0', '-', '-',
+            f'`{name}`: OCC: 2 people, PC: 3 people'
+        ]
+
+
+def test_another_protocol_is_named(tool, tmp_path, capsys):
+    write(
+        tmp_path,
+        'postometro_res50_mix-256x256',
+        'OCC',
+        protocol='spin',
+        **dict.fromkeys(METRICS, [10.]))
+    tool.main(['--work-dirs', str(tmp_path), '--tables', '2'])
+    assert "1 people, spin's protocol" in row(
+        capsys.readouterr().out, 'PostoMETRO (ResNet-50) |  93.5', True)[-1]
+
+
+def test_published_numbers(tool):
+    """The sum of each table's numbers, added up from the paper."""
+    sums = {}
+    for table in tool.TABLES:
+        sums[table.number] = sums.get(table.number, 0) + sum(
+            value for line in table.rows
+            for value in line.published if value is not None)
+    assert {k: round(v, 1) for k, v in sums.items()} == SUMS
 
 
 def test_images_per_second(tool, tmp_path, capsys):
     path = tmp_path / 'speed.json'
     path.write_text(
-        json.dumps(dict(configs={'postometro_res50_mix-256x256': 7.25})))
+        json.dumps(dict(networks={'postometro_res50_mix-256x256': 7.25})))
     tool.main(
         ['--work-dirs',
          str(tmp_path), '--tables', '4', '--speed',
          str(path)])
     text = capsys.readouterr().out
-    assert row(text, 'PostoMETRO (ResNet-50)')[-2] == '- / 7.2'
-    assert row(text, 'PostoMETRO (HRNet-W48)')[-2] == 'not trained here'
+    assert row(text, 'PostoMETRO (ResNet-50)', True)[1:3] == ['-', '7.2']
+    assert 'not trained here' in row(text, 'PostoMETRO (HRNet-W48)', True)[-1]
 
 
 @pytest.mark.parametrize('what', ['results', 'speed'])
@@ -111,5 +159,5 @@ def test_other_files_are_refused(tool, tmp_path, what):
     else:
         path = tmp_path / 'speed.json'
         path.write_text('{}')
-        with pytest.raises(ValueError, match="speed.json has no 'configs'"):
+        with pytest.raises(ValueError, match="speed.json has no 'networks'"):
             tool.main(['--speed', str(path)])

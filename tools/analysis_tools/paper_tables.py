@@ -11,8 +11,9 @@ python tools/test.py configs/postometro/NAME.py CHECKPOINT --cfg-options \
 python tools/analysis_tools/paper_tables.py
 python tools/analysis_tools/paper_tables.py --tables 5 8 --out tables.md
 
-Where there is no such file, it says "not trained here". Inference times (Table
-4) are read from a file of benchmark_postometro.py.
+SPLIT is one of 3DPW's (TEST, ALL, OCC, PC, Non-OC), or 3DOH. Where there is no
+such file, it says "not trained here". Images per second (Table 4) are read
+from a file of benchmark_networks.py.
 """
 import argparse
 import os.path as osp
@@ -105,6 +106,7 @@ TABLES = (
             (76.8, 67.7, 39.8), _ours('postometro_hrnet-w48', '3dpw')),
     ), 'FastMETRO itself reports an MPJPE of 73.5.'),
     Table(2, '3DPW-OCC, not fine-tuned', _columns(OCC=_ALL), (
+        Row('Zhang et al.', (None, None, 72.2)),
         Row('SPIN', (121.6, 95.6, 60.8)),
         Row('HybrIK', (111.9, 90.8, 58.8)),
         Row('HMR-EFT', (111.3, 94.4, 60.9)),
@@ -117,6 +119,7 @@ TABLES = (
     )),
     Table(2, '3DOH, fine-tuned on its training split',
           _columns(**{'3DOH': _JOINTS}), (
+              Row('Zhang et al.', (None, 58.5)),
               Row('SPIN', (104.3, 68.3)),
               Row('HybrIK', (40.4, 31.2)),
               Row('HMR-EFT', (75.2, 53.1)),
@@ -207,7 +210,7 @@ TABLES = (
 
 
 def read_speed(path: str) -> Dict[str, float]:
-    """Images per second of each config, as benchmark_postometro.py has it.
+    """Images per second of each config, as benchmark_networks.py has it.
 
     Args:
         path (str): The JSON file.
@@ -219,10 +222,10 @@ def read_speed(path: str) -> Dict[str, float]:
         ValueError: If the file is something else.
     """
     result = read_json(path)
-    if not isinstance(result, dict) or 'configs' not in result:
-        raise ValueError(f"{path} has no 'configs': it should be what "
-                         'benchmark_postometro.py --configs writes')
-    return {name: float(fps) for name, fps in result['configs'].items()}
+    if not isinstance(result, dict) or 'networks' not in result:
+        raise ValueError(f"{path} has no 'networks': it should be what "
+                         'benchmark_networks.py writes')
+    return {name: float(fps) for name, fps in result['networks'].items()}
 
 
 def read_results(work_dirs: str, config: str,
@@ -250,12 +253,15 @@ def read_results(work_dirs: str, config: str,
             raise ValueError(f'{path} has no {missing}, only {file.files}: it '
                              'should be what MeshMetric(dump=...) writes')
         errors = {key: file[key] for key in _ALL}
+        protocol = str(file['protocol']) if 'protocol' in file.files else ''
     known = {key: values[~np.isnan(values)] for key, values in errors.items()}
-    people = len(errors['mpjpe'])
+    who = f"{len(errors['mpjpe'])} people"
+    if protocol not in ('', 'metro'):
+        who += f", {protocol}'s protocol"
     return {
         key: float(values.mean())
         for key, values in known.items() if len(values)
-    }, f'{people} people'
+    }, who
 
 
 def ours(table: Table, row: Row, work_dirs: str,
@@ -305,19 +311,20 @@ def render(table: Table, work_dirs: str, speed: Dict[str, float]) -> str:
     several = len({split for split, _ in table.columns}) > 1
     header = [
         '', *(f'{TITLES[metric]}{f", {split}" if several else ""}'
-              for split, metric in table.columns), 'ours', 'config'
+              for split, metric in table.columns), 'ours'
     ]
     lines = [header]
     for row in table.rows:
-        mine, config = '', ''
-        if row.config is not None:
-            config = f'`{row.config}`'
-            numbers, people = ours(table, row, work_dirs, speed)
-            mine = NOT_TRAINED
-            if any(number is not None for number in numbers):
-                mine = ' / '.join(map(_number, numbers))
-                mine += f' ({people})' if people else ''
-        lines.append([row.method, *map(_number, row.published), mine, config])
+        lines.append([row.method, *map(_number, row.published), ''])
+        if row.config is None:
+            continue
+        numbers, people = ours(table, row, work_dirs, speed)
+        if not any(number is not None for number in numbers):
+            people = NOT_TRAINED
+        lines.append([
+            '... ours', *map(_number, numbers),
+            ': '.join(filter(None, (f'`{row.config}`', people)))
+        ])
     widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
     right = [0 < i <= len(table.columns) for i in range(len(header))]
     texts = [
@@ -349,8 +356,7 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
         choices=sorted({table.number
                         for table in TABLES}),
         help='their numbers in the paper; all by default')
-    parser.add_argument(
-        '--speed', help='results of benchmark_postometro.py, a JSON file')
+    parser.add_argument('--speed', help='a JSON file of benchmark_networks.py')
     parser.add_argument('--out', help='write the tables to this file too')
     return parser.parse_args(argv)
 
@@ -361,8 +367,9 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     text = '\n\n'.join(
         render(table, args.work_dirs, speed) for table in TABLES
         if not args.tables or table.number in args.tables)
-    text = ('Published numbers, and in the column "ours" those measured with '
-            f'this package, in the same order.\n\n{text}')
+    text = (
+        'Published numbers, and below those of PostoMETRO what was measured '
+        f'with this package.\n\n{text}')
     print(text)
     if args.out:
         atomic_write(args.out, lambda path: Path(path).write_text(text + '\n'))

@@ -9,8 +9,13 @@
 #
 #   --cfg-options test_dataloader.dataset.split=OCC
 #
-# Meshes and joints are those of the neutral SMPL, as METRO has them; SPIN's
-# protocol makes its own, test_evaluator.protocol=spin (docs/evaluation.md).
+# True meshes are those of the neutral SMPL, as METRO has them, and true joints
+# Human3.6M's of these. METRO's own joints need J_regressor_extra.npy,
+#
+#   --cfg-options test_dataloader.dataset.regressor=j24
+#
+# SPIN's protocol makes meshes of the genders, test_evaluator.protocol=spin
+# (docs/evaluation.md).
 _base_ = ['../smpl.py']
 
 input_size = (256, 256)

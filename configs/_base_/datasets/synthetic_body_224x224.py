@@ -1,4 +1,4 @@
-# The built-in data set for networks that take 224 x 224 pixels.
+# The built-in data set for FastMETRO, which takes 224 x 224 pixels.
 _base_ = ['./synthetic_body.py']
 
 input_size = (224, 224)
@@ -7,6 +7,10 @@ train_pipeline = [
     crop if step['type'] == 'MeshAffine' else step
     for step in _base_.train_pipeline
 ]
+# FastMETRO mirrors people; after their boxes are known, before the crop.
+at = [step['type'] for step in train_pipeline].index('GetBBoxCenterScale') + 1
+train_pipeline.insert(at, dict(type='MeshFlip', prob=0.5))
+del at
 test_pipeline = [
     crop if step['type'] == 'MeshAffine' else step
     for step in _base_.test_pipeline

@@ -1,4 +1,6 @@
 # FastMETRO-L-R50 as published; configs that inherit this file name the body.
+# Weights come from a converted checkpoint; to train from ImageNet's, as
+# FastMETRO does, name them in model.backbone.init_cfg.
 _base_ = ['./postometro.py']
 
 model = dict(
