@@ -106,6 +106,36 @@ def test_people_and_pictures_come_back(tool, folder, capsys):
                   'hw.tsv', 'hw.lineidx', 'yaml', 'report.json'))
 
 
+def test_tables_into_tables(tool, folder, capsys):
+    """JPEG files go from table to table as they are."""
+    tool.main(arguments(folder))
+    people = folder / 'out/people'
+    keys, pictures = zip(
+        *(line.split(b'\t')
+          for line in people.with_suffix('.img.tsv').read_bytes().split(b'\n')
+          if line))
+    table = people.with_suffix('.img.tsv')
+    table.write_bytes(b''.join(
+        key + b'\t' + (b'bm8gcGljdHVyZQ==' if i == 2 else picture) + b'\n'
+        for i, (key, picture) in enumerate(zip(keys, pictures))))
+    table.with_suffix('.lineidx').unlink()
+    command = [
+        str(folder / 'again/people'), 'METRODataset', '--cfg-options',
+        f'ann_file={people}.yaml'
+    ]
+    capsys.readouterr()
+    assert tool.main(command) == 0
+    assert 'left out         1  picture is miss' in capsys.readouterr().out
+    rows = (folder / 'again/people.img.tsv').read_bytes().splitlines()
+    assert [row.split(b'\t')[1]
+            for row in rows] == [pictures[i] for i in (0, 1, 3)]
+    again = METRODataset(str(folder / 'again/people.yaml'))
+    assert [x['img_shape'] for x in again] == [SIZE[::-1]] * 3
+    report = json.loads((folder / 'again/people.report.json').read_text())
+    (line, ), = report['left_out_by_the_converter'].values()
+    assert line.startswith(f'{table}:') and 'row 2 has a file that' in line
+
+
 @pytest.mark.parametrize('error', [KeyboardInterrupt, MemoryError])
 @pytest.mark.parametrize('after', [0, 1, 2, 3, 6])
 def test_interrupted_anywhere_and_gone_on_with(tool, folder, monkeypatch,
@@ -117,11 +147,11 @@ def test_interrupted_anywhere_and_gone_on_with(tool, folder, monkeypatch,
         path.unlink()
     read, calls = tool.read_picture, []
 
-    def interrupted(info):
-        calls.append(info)
+    def interrupted(*args):
+        calls.append(args)
         if len(calls) == after + 1:
             raise error
-        return read(info)
+        return read(*args)
 
     with monkeypatch.context() as patch:
         patch.setattr(tool, 'read_picture', interrupted)

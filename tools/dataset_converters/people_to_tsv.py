@@ -28,7 +28,7 @@ from mmpose.registry import DATASETS
 
 import mpm_postometro  # noqa: F401  (registers modules, mends imports)
 from mpm_postometro.apis.progress import ProgressLine
-from mpm_postometro.datasets.body import PersonDataset
+from mpm_postometro.datasets.body import METRODataset, PersonDataset
 from mpm_postometro.datasets.body.metro_tsv import TSVFile, decode_picture
 from mpm_postometro.datasets.body.person_table import gather_points
 from mpm_postometro.files import atomic_write, read_json, write_json
@@ -151,24 +151,25 @@ class Tables:
         self._state_path.unlink()
 
 
-def read_picture(info: dict) -> Tuple[bytes, np.ndarray]:
-    """The JPEG file of a person's picture, and the picture.
+def read_picture(dataset: PersonDataset, info: dict) -> Tuple[bytes, tuple]:
+    """The JPEG file of a person's picture, and its height and width.
 
     Raises:
         ValueError: If there is none; the reason.
     """
-    if 'img' in info:
-        image = info['img']
-    else:
+    data, image = b'', info.get('img')
+    if isinstance(dataset, METRODataset):
+        data = dataset.image_file(info['id'])
+    elif image is None:
         try:
             data = Path(info['img_path']).read_bytes()
         except OSError as error:
             raise ValueError(f'cannot be read: {error.strerror}') from None
         image = decode_picture(data)
-        if data.startswith(b'\xff\xd8'):
-            return data, image
-    data = cv2.imencode('.jpg', image, (cv2.IMWRITE_JPEG_QUALITY, QUALITY))[1]
-    return data.tobytes(), image
+    if not data.startswith(b'\xff\xd8'):
+        data = cv2.imencode('.jpg', image,
+                            (cv2.IMWRITE_JPEG_QUALITY, QUALITY))[1].tobytes()
+    return data, image.shape[:2]
 
 
 def label_of(info: dict) -> Dict[str, Any]:
@@ -206,20 +207,19 @@ def convert(dataset: PersonDataset, tables: Tables,
             line: ProgressLine) -> None:
     """Write everybody who is not yet written."""
     for item in range(tables.done, len(dataset)):
-        info = dataset.get_data_info(item)
-        key = info['img_path']
+        key = dataset.image_path(dataset.data_list[item])
         try:
-            data, image = read_picture(info)
+            info = dataset.get_data_info(item)
+            data, (height, width) = read_picture(dataset, info)
         except ValueError as error:
             # The reason without what is this picture's only.
             tables.drop(f'{key}: {error}', 'picture is missing or broken')
         else:
-            size = dict(height=image.shape[0], width=image.shape[1])
             tables.add(
                 key,
                 img=base64.b64encode(data),
                 label=json.dumps([label_of(info)]).encode(),
-                hw=json.dumps([size]).encode())
+                hw=json.dumps([dict(height=height, width=width)]).encode())
         if (item + 1) % STEP == 0:
             tables.note(item + 1)
         line.update(tables.name.name, (item + 1) / len(dataset),

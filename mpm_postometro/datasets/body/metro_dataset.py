@@ -137,6 +137,11 @@ class METRODataset(PersonDataset):
         file, line = self._images[self.table.image[row]]
         return file.image(line)
 
+    def image_file(self, row: int) -> bytes:
+        """The file of a person's picture, as the table has it."""
+        file, line = self._images[self.table.image[row]]
+        return file.file(line)
+
     def image_path(self, row: int) -> str:
         """The table and the key of a person's picture."""
         index = int(self.table.image[row])

@@ -129,6 +129,23 @@ class TSVFile:
         except ValueError as error:
             self._fail(row, f'should end in a column of JSON: {error}')
 
+    def file(self, row: int) -> bytes:
+        """The file in the last column, as it was put there.
+
+        Raises:
+            ValueError: If it is no base64.
+        """
+        columns = self[row]
+        if len(columns) < 2:
+            self._fail(
+                row, 'has one column, expected a key and the base64 of '
+                'a JPEG file')
+        try:
+            return binascii.a2b_base64(columns[-1], strict_mode=True)
+        except binascii.Error as error:
+            self._fail(row, 'should end in the base64 of a JPEG file: '
+                       f'{error}')
+
     def image(self, row: int) -> np.ndarray:
         """The picture in the last column, turned upright as its EXIF says.
 
@@ -139,16 +156,7 @@ class TSVFile:
             ValueError: If it is no base64, or no picture, or a JPEG that is
                 cut off.
         """
-        columns = self[row]
-        if len(columns) < 2:
-            self._fail(
-                row, 'has one column, expected a key and the base64 of '
-                'a JPEG file')
-        try:
-            data = binascii.a2b_base64(columns[-1], strict_mode=True)
-        except binascii.Error as error:
-            self._fail(row, 'should end in the base64 of a JPEG file: '
-                       f'{error}')
+        data = self.file(row)
         try:
             return decode_picture(data)
         except ValueError as error:
