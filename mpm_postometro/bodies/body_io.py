@@ -173,8 +173,9 @@ def find_model(path: PathLike, gender: str) -> Path:
         'SMPL is free for research after registration at '
         'https://smpl.is.tue.mpg.de ("SMPL for Python Users"); its licence '
         'forbids us to ship it. Put the file in one of these places, name '
-        f'its folder in ${SEARCH_VARIABLE}, or leave the path out: the '
-        'built-in body needs no file')
+        f'its folder in ${SEARCH_VARIABLE}, or leave the path out (in our '
+        'configs: MPM_POSTOMETRO_BODY=built-in): the built-in body needs no '
+        'file')
 
 
 def _companion_folders(model: Path) -> List[Path]:
