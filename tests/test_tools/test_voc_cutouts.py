@@ -1,6 +1,7 @@
 # Copyright (c) The mpm_postometro authors. All rights reserved.
 """Pascal VOC as it is unpacked, and what is cut out of it."""
 import importlib.util
+import json
 
 import cv2
 import numpy as np
@@ -54,15 +55,15 @@ def test_objects_are_cut_out(tool, tmp_path, capsys):
                              ('cup', 0, 0, (60, 60, 65, 65)),
                              ('tv', 0, 0, (45, 10, 96, 50))])
     write_picture(voc, 'c', [('tv', 0, 0, (45, 10, 96, 50))], segmented=0)
-    write_picture(voc, 'd', [('tv', 0, 0, (45, 10, 96, 50))])
-    (voc / 'JPEGImages' / 'd.jpg').unlink()
     tool.main([str(voc), str(out)])
     text = capsys.readouterr().out
     assert f'2 objects in {out}' in text
     for reason in ('people', 'difficult', 'truncated', 'small',
-                   'pictures without masks', 'pictures that are missing'):
+                   'pictures without masks'):
         assert f'left out: 1 {reason}\n' in text
-    assert sorted(p.name for p in out.iterdir()) == ['a_01.png', 'b_03.png']
+    assert sorted(p.name for p in out.iterdir()) == [
+        'a_01.png', 'b_03.png', 'report.json'
+    ]
     sofa = cv2.imread(str(out / 'a_01.png'), cv2.IMREAD_UNCHANGED)
     assert sofa.shape == (15, 20, 4)  # 40 x 30, halved
     # opaque inside, soft at the edge, red all over
@@ -80,6 +81,47 @@ def test_objects_are_cut_out(tool, tmp_path, capsys):
         warp_mat=np.eye(2, 3))
     pasted = PasteObjects(1., folder=str(out))(sample)['img']
     assert (pasted[..., 2] > 200).sum() > 50
+
+
+@pytest.mark.parametrize('file, content, reason', [
+    ('Annotations/b.xml', b'<annotation><segmented>1', 'no element found'),
+    ('Annotations/b.xml', b'\xff\xfe\x00', 'unclosed token'),
+    ('JPEGImages/b.jpg', None, 'No such file'),
+    ('JPEGImages/b.jpg', b'', 'is no picture'),
+    ('JPEGImages/b.jpg', -20, 'cut off'),
+    ('SegmentationObject/b.png', None, 'No such file'),
+    ('SegmentationObject/b.png', b'no picture', 'cannot identify'),
+    ('SegmentationObject/b.png', 800, ''),
+])
+def test_broken_files_are_named(tool, tmp_path, capsys, file, content, reason):
+    voc, out = tmp_path / 'VOC2012', tmp_path / 'out'
+    for name in 'abc':
+        write_picture(voc, name, [('sofa', 0, 0, (10, 10, 51, 40))])
+    if content is None:
+        (voc / file).unlink(missing_ok=True)
+    elif isinstance(content, int):
+        content = (voc / file).read_bytes()[:content]
+    if content is not None:
+        (voc / file).write_bytes(content)
+    tool.main([str(voc), str(out)])
+    why = 'pictures whose files are missing or broken'
+    assert f'left out: 1 {why}\n' in capsys.readouterr().out
+    report = json.loads((out / 'report.json').read_text())
+    assert report['objects'] == 2 and report['left_out'] == {why: 1}
+    line, = report['missing_or_broken']
+    assert line.startswith(f'{file}: ') and reason in line
+    assert sorted(p.name
+                  for p in out.glob('*.png')) == ['a_01.png', 'c_01.png']
+
+
+def test_masks_of_another_size(tool, tmp_path):
+    voc, out = tmp_path / 'VOC2012', tmp_path / 'out'
+    write_picture(voc, 'a', [('sofa', 0, 0, (10, 10, 51, 40))])
+    cv2.imwrite(
+        str(voc / 'JPEGImages/a.jpg'), np.zeros((40, 100, 3), np.uint8))
+    tool.main([str(voc), str(out)])
+    line, = json.loads((out / 'report.json').read_text())['missing_or_broken']
+    assert 'a.png: is (80, 100), the picture (40, 100)' in line
 
 
 def test_other_folders_are_refused(tool, tmp_path):

@@ -5,19 +5,24 @@ python tools/dataset_converters/voc_cutouts.py VOCdevkit/VOC2012 data/occluders
 
 Takes the pictures that are segmented, and of them all objects but people,
 difficult ones and those that the picture cuts off (as Sarandi et al., 2018).
-What is left out is counted. An interrupted run can be started again.
+What is left out is counted; report.json beside the cut-outs says so too, and
+names files that are missing or broken. An interrupted run can be started
+again.
 """
 import argparse
 import sys
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from pathlib import Path
+from typing import Tuple
 
 import cv2
 import numpy as np
 from PIL import Image
 
 from mpm_postometro.apis.progress import ProgressLine
+from mpm_postometro.datasets.body.metro_tsv import decode_picture
+from mpm_postometro.files import write_json
 from mpm_postometro.visualization import write_picture
 
 
@@ -71,23 +76,44 @@ def cut_out(picture: np.ndarray, mask: np.ndarray, scale: float) -> np.ndarray:
     return cv2.resize(whole, size, interpolation=cv2.INTER_AREA)
 
 
+def read(annotation: Path, voc: Path) -> Tuple[list, np.ndarray, np.ndarray]:
+    """A picture's objects (none where it has no masks), itself and its masks.
+
+    Raises:
+        ValueError: If a file is missing or broken; says which.
+    """
+    file = annotation
+    try:
+        root = ElementTree.parse(file).getroot()
+        if root.findtext('segmented', '0').strip() == '0':
+            return [], np.empty(0), np.empty(0)
+        file = voc / 'JPEGImages' / f'{annotation.stem}.jpg'
+        picture = decode_picture(file.read_bytes())
+        file = voc / 'SegmentationObject' / f'{annotation.stem}.png'
+        with Image.open(file) as masks:  # colours are indices of objects
+            objects = np.asarray(masks)
+    # PIL has SyntaxError for broken .png files; so is ParseError of XML.
+    except (OSError, ValueError, SyntaxError) as error:
+        reason = getattr(error, 'strerror', None) or str(error)
+        raise ValueError(f'{file.relative_to(voc)}: {reason}') from None
+    if objects.shape != picture.shape[:2]:
+        raise ValueError(f'{file.relative_to(voc)}: is {objects.shape}, the '
+                         f'picture {picture.shape[:2]}')
+    return root.findall('object'), picture, objects
+
+
 def convert(annotation: Path, voc: Path, out: Path, smallest: int,
             scale: float) -> Counter:
-    """Cut out the objects of one picture; counts what was kept or why not."""
-    counts = Counter()
-    root = ElementTree.parse(annotation).getroot()
-    if root.findtext('segmented', '0').strip() == '0':
+    """Cut out the objects of one picture; counts what was kept or why not.
+
+    Raises:
+        ValueError: If a file is missing or broken; says which.
+    """
+    entries, picture, objects = read(annotation, voc)
+    if not len(picture):
         return Counter({'pictures without masks': 1})
-    name = annotation.stem
-    picture = cv2.imread(str(voc / 'JPEGImages' / f'{name}.jpg'))
-    file = voc / 'SegmentationObject' / f'{name}.png'
-    if picture is None or not file.is_file():
-        return Counter({'pictures that are missing': 1})
-    with Image.open(file) as masks:  # colours are indices of objects
-        objects = np.asarray(masks)
-    if objects.shape != picture.shape[:2]:
-        return Counter({'masks of another size than their picture': 1})
-    for number, entry in enumerate(root.findall('object'), 1):
+    counts, name = Counter(), annotation.stem
+    for number, entry in enumerate(entries, 1):
         reason = unwanted(entry)
         mask = objects == number
         if not reason and np.count_nonzero(mask) < smallest:
@@ -106,15 +132,23 @@ def main(argv=None):
     for folder in ('Annotations', 'JPEGImages', 'SegmentationObject'):
         if not (voc / folder).is_dir():
             sys.exit(f'{voc} should be the folder VOC2012 with {folder} in it')
-    progress, counts = ProgressLine(), Counter()
+    progress, counts, broken = ProgressLine(), Counter(), []
     annotations = sorted((voc / 'Annotations').glob('*.xml'))
     for done, annotation in enumerate(annotations):
         progress.update('cut-outs', done / len(annotations), annotation.stem)
-        counts += convert(annotation, voc, out, args.smallest, args.scale)
+        try:
+            counts += convert(annotation, voc, out, args.smallest, args.scale)
+        except ValueError as error:
+            counts['pictures whose files are missing or broken'] += 1
+            broken.append(str(error))
     kept = counts.pop('objects', 0)
+    report = write_json(
+        out / 'report.json',
+        dict(objects=kept, left_out=dict(counts), missing_or_broken=broken))
     progress.say(f'{kept} objects in {out}')
     for reason, count in counts.most_common():
         progress.say(f'left out: {count} {reason}')
+    progress.say(f'report: {report}')
 
 
 if __name__ == '__main__':
