@@ -35,6 +35,12 @@ def head(name, data=MIX):
     return read(name, data).model.head
 
 
+def datasets(cfg, loader):
+    """Those with a pipeline."""
+    dataset = cfg[f'{loader}_dataloader'].dataset
+    return dataset.get('datasets', [dataset])
+
+
 @pytest.mark.parametrize('name,data', RECIPES)
 def test_schedule(name, data):
     lr, batch = RECIPES[name, data]
@@ -57,6 +63,7 @@ def test_network(name, data):
     assert tuple(model.head.hidden_dims) == (512, 128)
     assert tuple(model.head.feedforward_dims) == (2048, 512)
     assert model.head.num_layers == 3 and model.head.num_heads == 8
+    assert model.head.dropout == 0.1
     assert model.head.get('use_pose_tokens', True) == bool(model.pose_branch)
     assert model.head.get('use_image_tokens', True) == bool(model.backbone)
     if model.backbone:
@@ -72,8 +79,7 @@ def test_network(name, data):
 @pytest.mark.parametrize('name,data', RECIPES)
 def test_people_are_turned_scaled_and_recoloured(name, data):
     cfg = read(name, data)
-    datasets = cfg.train_dataloader.dataset
-    for dataset in datasets.get('datasets', [datasets]):
+    for dataset in datasets(cfg, 'train'):
         types = [step.type for step in dataset.pipeline]
         assert types == [
             'LoadImage', 'GetBBoxCenterScale', 'RandomScaleRotation',
@@ -85,18 +91,44 @@ def test_people_are_turned_scaled_and_recoloured(name, data):
     ]
 
 
+@pytest.mark.parametrize('name,data', RECIPES)
+def test_what_the_network_sees(name, data):
+    cfg = read(name, data)
+    preprocessor = cfg.model.data_preprocessor
+    # ImageNet's, in RGB
+    assert preprocessor.mean == [123.675, 116.28, 103.53]
+    assert preprocessor.std == [58.395, 57.12, 57.375]
+    assert preprocessor.bgr_to_rgb is True
+    for loader in ('train', 'val', 'test'):
+        for dataset in datasets(cfg, loader):
+            crop = dataset.pipeline[1]  # published: 1.2 times the person
+            assert crop == dict(type='GetBBoxCenterScale', padding=1.2)
+
+
+def test_3dpw_is_of_the_neutral_body():
+    """As METRO's labels: the defaults of the data set are other bodies."""
+    for name, data in RECIPES:
+        cfg = read(name, data)
+        genders = [
+            dataset.get('gender') for loader in ('train', 'val', 'test')
+            for dataset in datasets(cfg, loader)
+            if dataset.type == 'ThreeDPWDataset'
+        ]
+        expected = {MIX: 2, DPW: 3, DOH: 0}[data]
+        assert genders == ['neutral'] * expected, (name, data)
+
+
 def test_data():
     mixture = read('postometro_res50').train_dataloader.dataset
-    datasets = mixture.datasets
+    parts = mixture.datasets
     assert mixture.ratios == [312, 102, 7, 75, 16]
     assert mixture.length == 512000
-    assert [d.type for d in datasets] == [
+    assert [d.type for d in parts] == [
         'H36MPersonDataset', 'MuCoDataset', 'UP3DDataset',
         'MergedPersonDataset', 'SPINDataset'
     ]
     # of people that both have, CLIFF's labels
-    assert [d.type
-            for d in datasets[3].datasets] == ['SPINDataset', 'EFTDataset']
+    assert [d.type for d in parts[3].datasets] == ['SPINDataset', 'EFTDataset']
     for data, kind in ((MIX, 'ThreeDPWDataset'), (DPW, 'ThreeDPWDataset'),
                        (DOH, 'ThreeDOHDataset')):
         cfg = read('postometro_res50', data)
