@@ -7,9 +7,11 @@ import json
 import os
 import tempfile
 from pathlib import Path
-from typing import Any, Callable, Union
+from typing import Any, Callable, Iterable, Union
 
-__all__ = ['atomic_write', 'read_json', 'write_json']
+__all__ = ['atomic_write', 'check_exist', 'read_json', 'write_json']
+
+_SHOWN = 10  # missing files that an error names
 
 
 def atomic_write(path: Union[str, Path], write: Callable[[str], Any]) -> Path:
@@ -41,6 +43,28 @@ def atomic_write(path: Union[str, Path], write: Callable[[str], Any]) -> Path:
         Path(temporary).unlink(missing_ok=True)
         raise
     return path
+
+
+def check_exist(paths: Iterable[Union[str, Path]], hint: str = '') -> None:
+    """Refuse to begin where files or folders are missing.
+
+    Args:
+        paths (Iterable[str | Path]): Those that are needed.
+        hint (str): What else to say in the error.
+
+    Raises:
+        FileNotFoundError: Names all that are missing, the first ten if there
+            are more.
+    """
+    missing = [
+        str(path) for path in dict.fromkeys(paths) if not Path(path).exists()
+    ]
+    if missing:
+        more = len(missing) - _SHOWN
+        names = ', '.join(missing[:_SHOWN])
+        names += f' and {more} more' if more > 0 else ''
+        verb = 'do' if len(missing) > 1 else 'does'
+        raise FileNotFoundError(f'{names} {verb} not exist{hint}')
 
 
 def write_json(path: Union[str, Path], content: Any) -> Path:

@@ -3,7 +3,8 @@ import os
 
 import pytest
 
-from mpm_postometro.files import atomic_write, read_json, write_json
+from mpm_postometro.files import (atomic_write, check_exist, read_json,
+                                  write_json)
 
 
 def test_makes_folders_and_leaves_nothing_else(tmp_path):
@@ -49,3 +50,19 @@ def test_json_is_written_whole(tmp_path):
     assert read_json(path) == dict(a=1)
     assert read_json(str(tmp_path / 'none.json')) is None
     assert os.path.exists(path)
+
+
+def test_all_missing_files_are_named(tmp_path):
+    names = [tmp_path / f'{i}.json' for i in range(14)]
+    for path in names[12:]:
+        path.write_text('')
+    check_exist([])
+    check_exist([tmp_path, *names[12:]])
+    for paths, message in ((names[11:], '11.json does not exist!$'),
+                           ([*names[10:],
+                             names[10]], '10.json, .*/11.json do not exist!$'),
+                           (names[2:], '2.json, .*, .*11.json do not exist!$'),
+                           (names,
+                            '0.json, .*, .*9.json and 2 more do not exist!$')):
+        with pytest.raises(FileNotFoundError, match=f'^{tmp_path}/{message}'):
+            check_exist(paths, '!')

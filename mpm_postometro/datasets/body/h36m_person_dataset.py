@@ -8,6 +8,7 @@ import numpy as np
 from mmengine.utils import ProgressBar
 from mmpose.registry import DATASETS
 
+from mpm_postometro.files import check_exist
 from .json_stream import iterate_json
 from .npz_tree import take
 from .person_dataset import PersonDataset
@@ -120,9 +121,7 @@ class H36MPersonDataset(PersonDataset):
         kinds = ['camera', 'data', 'joint_3d'] + \
             ([self.fits] if self.fits else [])
         paths = [self._path(s, kind) for s in subjects for kind in kinds]
-        for path in paths:  # not only minutes later
-            if not path.is_file():
-                raise FileNotFoundError(f'{path} does not exist')
+        check_exist(paths)  # not only minutes later
         bodies = self._bodies if self.fits else None
         settings = [
             self.split, self.fits, self.interval, self.max_fit_error, bodies

@@ -1,6 +1,7 @@
 # Copyright (c) The mpm_postometro authors. All rights reserved.
 """Data sets that METRO and FastMETRO train and evaluate with."""
 import json
+from itertools import chain
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
@@ -9,6 +10,7 @@ import yaml
 from mmengine.utils import ProgressBar
 from mmpose.registry import DATASETS
 
+from mpm_postometro.files import check_exist
 from .metro_tsv import TSVFile, TSVRows, read_linelist
 from .person_dataset import PersonDataset
 from .person_table import (NameList, PersonTable, box_from_center,
@@ -72,10 +74,14 @@ class METRODataset(PersonDataset):
     def load_people(self) -> PersonTable:
         """Read the labels."""
         config = self._read_config()
-        files = {
-            key: self._open(config, key)
+        paths = {
+            key: self._paths(config, key)
             for key in ('img', 'label', 'hw') if config.get(key)
         }
+        linelist = [self._below(config['linelist'])
+                    ] if config.get('linelist') else []
+        check_exist([*chain.from_iterable(paths.values()), *linelist])
+        files = {key: [*map(TSVFile, paths[key])] for key in paths}
         for key in set(files) - {'img'}:
             for image, other in zip(files['img'], files[key]):
                 if len(image) != len(other):
@@ -85,9 +91,7 @@ class METRODataset(PersonDataset):
         self._images = TSVRows(files['img'], table, name)
         labels = TSVRows(files['label'], table, name)
         sizes = TSVRows(files['hw'], table, name) if 'hw' in files else None
-        used = [Path(self.ann_file)]
-        if config.get('linelist'):
-            used.append(self._below(config['linelist']))
+        used = [Path(self.ann_file), *linelist]
         for file in files['label'] + files.get('hw', []):
             used += [file.path, file.lineidx]
         people = kept_table(used[0].with_suffix('.people.npz'),
@@ -163,7 +167,7 @@ class METRODataset(PersonDataset):
             raise ValueError(f'{path} has no {missing}, only {sorted(config)}')
         return config
 
-    def _open(self, config: Mapping, key: str) -> List[TSVFile]:
+    def _paths(self, config: Mapping, key: str) -> List[Path]:
         paths = config[key]
         composite = bool(config.get('composite'))
         if isinstance(paths, list) != composite:
@@ -175,7 +179,7 @@ class METRODataset(PersonDataset):
         if composite and len(paths) != len(config['img']):
             raise ValueError(f"{self.ann_file}: '{key}' has {len(paths)} "
                              f"files, but 'img' has {len(config['img'])}")
-        return [TSVFile(self._below(path)) for path in paths]
+        return [self._below(path) for path in paths]
 
     def _below(self, path: str) -> Path:
         return Path(self.ann_file).parent / path

@@ -8,6 +8,7 @@ import numpy as np
 from mmengine.utils import ProgressBar
 from mmpose.registry import DATASETS
 
+from mpm_postometro.files import check_exist
 from .h36m_person_dataset import read_fit
 from .json_stream import iterate_json
 from .npz_tree import take
@@ -82,18 +83,18 @@ class MuCoDataset(PersonDataset):
 
     def load_people(self) -> PersonTable:
         """Read the files."""
-        if self.fits and not self._fits_path.is_file():
-            raise FileNotFoundError(f'{self._fits_path} does not exist')
         path = Path(self.ann_file)
+        paths = [path, self._fits_path] if self.fits else [path]
+        check_exist(paths)
         bodies = self._bodies if self.fits else None
         settings = [
             self.fits, self.nearest_only, self.max_fit_error, bodies
             and bodies.settings
         ]
-        files = files_stamp([path, self._fits_path] if self.fits else [path])
         return kept_table(
             path.with_suffix(f'.{settings_name(settings)}.people.npz'),
-            [settings, files, bodies and bodies.stamp('neutral')],
+            [settings,
+             files_stamp(paths), bodies and bodies.stamp('neutral')],
             self._read_all)
 
     def _read_all(self) -> PersonTable:

@@ -11,6 +11,7 @@ from mmengine.utils import ProgressBar
 from mmpose.registry import DATASETS
 
 from mpm_postometro.bodies.safe_pickle import load_pickle
+from mpm_postometro.files import check_exist
 from .npz_tree import take
 from .person_dataset import PersonDataset
 from .person_table import (NameList, PersonTable, check_column, check_points,
@@ -175,12 +176,11 @@ class ThreeDPWDataset(PersonDataset):
 
     def _find_sequences(self) -> List[Path]:
         paths = []
-        for folder in _SPLITS[self.split].folders:
-            folder = Path(self.ann_file) / folder
-            if not folder.is_dir():
-                raise FileNotFoundError(
-                    f"{folder} does not exist; 3DPW's sequenceFiles has "
-                    f'{", ".join(_EVERY)}')
+        folders = [
+            Path(self.ann_file) / f for f in _SPLITS[self.split].folders
+        ]
+        check_exist(folders, f"; 3DPW's sequenceFiles has {', '.join(_EVERY)}")
+        for folder in folders:
             paths += [p for p in folder.glob('*.pkl') if self._has(p.stem)]
         if not paths:
             raise FileNotFoundError(f'{self.ann_file} has no sequence (.pkl) '

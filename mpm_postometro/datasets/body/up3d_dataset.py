@@ -13,6 +13,7 @@ from mmpose.registry import DATASETS
 
 from mpm_postometro.bodies.rotations import axis_angle_to_matrix
 from mpm_postometro.bodies.safe_pickle import load_pickle
+from mpm_postometro.files import check_exist
 from .npz_tree import take
 from .person_dataset import PersonDataset
 from .person_table import (NameList, PersonTable, check_numbers, check_points,
@@ -78,6 +79,8 @@ class UP3DDataset(PersonDataset):
     def load_people(self) -> PersonTable:
         """Read the files."""
         names = self._read_list()
+        check_exist(
+            path for name in names for path in self._paths(name).values())
         bar = None
         if len(names) >= _SHOW_FROM:
             print(f'UP-3D, {self.ann_file}:')
@@ -127,17 +130,18 @@ class UP3DDataset(PersonDataset):
             raise ValueError(f'{path} has no names of pictures')
         return names
 
-    def _read_person(self, name: str) -> Dict[str, np.ndarray]:
+    def _paths(self, name: str) -> Dict[str, Path]:
+        """The files of labels of a person."""
         stem = str(Path(self.ann_file).parent / name)
-        paths = {
+        return {
             key: Path(stem + ending)
             for key, ending in (('body', '_body.pkl'), ('joints',
                                                         '_joints.npy'),
                                 ('crop', '_fit_crop_info.txt'))
         }
-        for path in paths.values():
-            if not path.is_file():
-                raise FileNotFoundError(f'{path} does not exist')
+
+    def _read_person(self, name: str) -> Dict[str, np.ndarray]:
+        paths = self._paths(name)
         values = _read_body(paths['body'])
         values['joints'] = _read_joints(paths['joints'])
         values['intrinsics'] = _read_lens(paths['crop'], values.pop('f'))

@@ -171,7 +171,9 @@ def test_splits_and_frames(tmp_path):
                                   whole.table.global_orient)
     with pytest.raises(ValueError, match="split must be one of .*'P2'.*'P3'"):
         H36MPersonDataset(data_root=root, split='P3')
-    with pytest.raises(FileNotFoundError, match='subject1_camera.json does'):
+    with pytest.raises(
+            FileNotFoundError,
+            match='subject1_camera.json, .*subj.*and 5 more do not'):
         H36MPersonDataset(data_root=root, split='TRAIN')
 
 

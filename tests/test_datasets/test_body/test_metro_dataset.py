@@ -269,6 +269,31 @@ def test_broken_files(tmp_path, images):
         METRODataset(path)
 
 
+@pytest.mark.parametrize('absent',
+                         [['img'], ['label'], ['hw'], ['linelist'],
+                          ['img', 'label'], ['label', 'hw', 'linelist']])
+def test_absent_files(tmp_path, images, absent):
+    """All of them are named at once, and nothing else is."""
+    path = write(tmp_path, images, config=dict(linelist='train.linelist.tsv'))
+    (tmp_path / 'train.linelist.tsv').write_text('3\n1\n')
+    assert len(METRODataset(path)) == 2
+    for kind in absent:
+        (tmp_path / f'train.{kind}.tsv').unlink()
+    names = ', '.join(f'{tmp_path}/train.{kind}.tsv' for kind in absent)
+    verb = 'do' if len(absent) > 1 else 'does'
+    with pytest.raises(FileNotFoundError, match=f'^{names} {verb} not exist$'):
+        METRODataset(path)
+
+
+def test_absent_files_of_a_composite(tmp_path, images):
+    path = _composite(tmp_path, images, '1\t2\n')
+    for name in ('coco.img', 'muco.label'):
+        (tmp_path / f'{name}.tsv').unlink()
+    with pytest.raises(
+            FileNotFoundError, match='coco.img.tsv, .*muco.label.tsv do not'):
+        METRODataset(path)
+
+
 def test_picture_that_is_none(tmp_path, images):
     path = write(tmp_path, images)
     rows = [(f'images/{i}.jpg', b'bm8gcGljdHVyZQ==') for i in range(4)]
