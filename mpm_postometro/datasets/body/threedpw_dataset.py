@@ -17,6 +17,7 @@ from .person_dataset import PersonDataset
 from .person_table import (NameList, PersonTable, check_column, check_points,
                            gather_points, gender_codes)
 from .smpl_labels import LabelBodies, boxes_about, project, turn_to_camera
+from .table_file import files_stamp, kept_table, settings_name
 
 __all__ = ['ThreeDPWDataset']
 
@@ -44,6 +45,7 @@ class _Split(NamedTuple):
     people: Optional[int] = None  # published number
 
 
+_GENDERS = ('male', 'female')
 _EVERY = ('train', 'validation', 'test')
 _SPLITS = {
     'TRAIN': _Split(('train', ), 24),
@@ -74,6 +76,9 @@ class ThreeDPWDataset(PersonDataset):
     - 'OCC': 23 sequences in which objects hide people (PARE, ROMP).
     - 'PC': frames of six sequences in which people hide people (ROMP).
     - 'Non-OC': ALL without the samples of OCC and PC (PostoMETRO).
+
+    Large tables are kept beside the folders and read from there until
+    something changes (:func:`kept_table`).
 
     ``keypoints`` are OpenPose's detections, weighted by their certainty (see
     ``keypoints`` below).
@@ -151,6 +156,30 @@ class ThreeDPWDataset(PersonDataset):
     def load_people(self) -> PersonTable:
         """Read the sequences of the split."""
         paths = self._find_sequences()
+        bodies = self._bodies
+        genders = ['neutral'] if self.gender == 'neutral' else _GENDERS
+        settings = [
+            self.split, self.gender, self.regressor, self.keypoints,
+            self.min_keypoints, bodies and bodies.settings
+        ]
+        name = f'{self.split}.{settings_name(settings)}.people.npz'
+        stamp = [settings, files_stamp(paths)]
+        table = kept_table(
+            Path(self.ann_file) / name,
+            [*stamp, bodies and bodies.stamp(*genders)],
+            lambda: self._read_all(paths))
+        expected = _SPLITS[self.split]
+        if len(paths) != expected.sequences:
+            _warn(f'{self.ann_file}: has {len(paths)} sequences of '
+                  f'3DPW-{self.split}, which has {expected.sequences}')
+        elif not self.min_keypoints and expected.people not in (None,
+                                                                len(table)):
+            _warn(f'3DPW-{self.split} is published with {expected.people} '
+                  f'people, {self.ann_file} gives {len(table)}; left out: '
+                  f'{dict(table.drop_report)}')
+        return table
+
+    def _read_all(self, paths: List[Path]) -> PersonTable:
         bar = None
         if len(paths) > 5:
             print(f'3DPW-{self.split}:')
@@ -162,17 +191,7 @@ class ThreeDPWDataset(PersonDataset):
                 bar.update()
         if bar is not None:
             print()
-        table = PersonTable.concatenate(tables)
-        expected = _SPLITS[self.split]
-        if len(paths) != expected.sequences:
-            _warn(f'{self.ann_file}: has {len(paths)} sequences of '
-                  f'3DPW-{self.split}, which has {expected.sequences}')
-        elif not self.min_keypoints and expected.people not in (None,
-                                                                len(table)):
-            _warn(f'3DPW-{self.split} is published with {expected.people} '
-                  f'people, {self.ann_file} gives {len(table)}; left out: '
-                  f'{dict(table.drop_report)}')
-        return table
+        return PersonTable.concatenate(tables)
 
     def _find_sequences(self) -> List[Path]:
         paths = []

@@ -6,12 +6,14 @@ import pytest
 import test_h36m_person_dataset
 import test_muco_dataset
 import test_threedoh_dataset
+import test_threedpw_dataset
 from labelled_people import write_smpl
 
 from mpm_postometro.datasets.body import (H36MPersonDataset, MuCoDataset,
-                                          ThreeDOHDataset, h36m_person_dataset,
-                                          muco_dataset, table_file,
-                                          threedoh_dataset)
+                                          ThreeDOHDataset, ThreeDPWDataset,
+                                          h36m_person_dataset, muco_dataset,
+                                          table_file, threedoh_dataset,
+                                          threedpw_dataset)
 from mpm_postometro.datasets.body.person_table import NameList, PersonTable
 from mpm_postometro.datasets.body.smpl_labels import LabelBodies
 from mpm_postometro.datasets.body.table_file import (files_stamp, load_table,
@@ -129,6 +131,23 @@ def test_stamp_tells_files_apart(tmp_path):
         test_threedoh_dataset.write(
             root / 'annots.json', test_threedoh_dataset.annotations()), **kw),
      '.', [dict(body=dict())]),
+    (lambda root, **kw: ThreeDPWDataset(
+        data_root=str(test_threedpw_dataset.write(root)),
+        **{
+            'body':
+            dict(
+                path=write_smpl(
+                    root / 'smpl', neutral=1., male=1.1, female=.9)),
+            **kw
+        }), 'sequenceFiles', [
+            dict(split='ALL'),
+            dict(body=None),
+            dict(body=dict()),
+            dict(gender='neutral'),
+            dict(regressor='j24'),
+            dict(keypoints='projected'),
+            dict(min_keypoints=1)
+        ]),
 ])
 def test_readers_keep_their_tables(tmp_path, monkeypatch, reader, files,
                                    changes):
@@ -137,7 +156,8 @@ def test_readers_keep_their_tables(tmp_path, monkeypatch, reader, files,
     kept, = (tmp_path / files).glob('*.people.npz')
     # Files are written anew each time: as if they were those of before.
     monkeypatch.setattr(table_file, 'files_stamp', lambda paths: ['same'])
-    for module in (h36m_person_dataset, muco_dataset, threedoh_dataset):
+    for module in (h36m_person_dataset, muco_dataset, threedoh_dataset,
+                   threedpw_dataset):
         monkeypatch.setattr(module, 'files_stamp', lambda paths: ['same'])
         monkeypatch.setattr(module, 'kept_table', table_file.kept_table)
     kept.unlink()
@@ -206,3 +226,18 @@ def test_other_bodies_take_the_place_of_kept_tables(tmp_path, monkeypatch):
     assert heights[1] == heights[2] > 1.1 * heights[0]
     monkeypatch.setattr(ThreeDOHDataset, '_read_all', None)
     ThreeDOHDataset(path, body=dict(path=smpl))
+
+
+def test_bodies_of_both_genders_count(tmp_path, monkeypatch):
+    monkeypatch.setattr(table_file, 'KEEP_FROM', 1)
+    root = str(test_threedpw_dataset.write(tmp_path))
+    joints = []
+    for male, female in ((1.1, .9), (1.1, .8), (1.2, .8)):
+        smpl = write_smpl(tmp_path / 'smpl', male=male, female=female)
+        dataset = ThreeDPWDataset(data_root=root, body=dict(path=smpl))
+        joints.append(dataset.table.joints_3d)
+    changed = [(a != b).any((1, 2)).tolist()
+               for a, b in zip(joints, joints[1:])]
+    number = len(dataset) // 2  # the man comes first
+    assert changed == [[False] * number + [True] * number,
+                       [True] * number + [False] * number]
