@@ -14,6 +14,10 @@ from typing import Optional, Sequence, Union
 import torch
 from torch import Tensor
 
+# Numbers of a chunk that stays in the processor's cache, which makes the
+# alignment of meshes several times as fast: eight of SMPL's.
+_CHUNK = 8 * 6890 * 3
+
 
 def _check(pred: Tensor, target: Tensor, weights: Optional[Tensor]) -> None:
     if pred.shape != target.shape or pred.dim() != 3:
@@ -111,9 +115,7 @@ def procrustes_align(pred: Tensor,
         Tensor: (B, K, 3) aligned predictions, all points moved.
     """
     _check(pred, target, weights)
-    dtype = pred.dtype
-    work = torch.float64 if float64 else (
-        dtype if dtype == torch.float64 else torch.float32)
+    work = _working_type(pred, float64)
     # Meshes make this a matter of memory: few passes over the points.
     moved, fixed = pred.to(work), target.to(work)
     if weights is None:
@@ -131,6 +133,34 @@ def procrustes_align(pred: Tensor,
         moved, p, t = moved - p_mean, p - p_mean, t - t_mean
         covariance = p.transpose(1, 2) @ (w * t)
         variance = (w * p * p).sum((1, 2))
+    noise = _noise(p_mean, pred.shape[1] if weights is None else 1)
+    aligned = torch.baddbmm(t_mean, moved,
+                            _similarity(covariance, variance, noise))
+    return aligned.to(pred.dtype)
+
+
+def _working_type(pred: Tensor, float64: bool) -> torch.dtype:
+    """Double precision, or at least single."""
+    return torch.promote_types(pred.dtype,
+                               torch.float64 if float64 else torch.float32)
+
+
+def _noise(mean: Tensor, points: int) -> Tensor:
+    """What rounding leaves of the variance of one repeated point (B,): no
+    size to scale."""
+    eps = torch.finfo(mean.dtype).eps
+    return points * (4 * eps)**2 * mean.square().sum((1, 2))
+
+
+def _similarity(covariance: Tensor, variance: Tensor, noise: Tensor) -> Tensor:
+    """Scale times rotation (B, 3, 3), for row vectors, of centred points.
+
+    Args:
+        covariance (Tensor): (B, 3, 3), of the points to be moved with those
+            to fit to.
+        variance (Tensor): (B,), of the points to be moved.
+        noise (Tensor): (B,), variance that counts as none.
+    """
     # the SVD would refuse the whole batch; NaN stays in the means
     finite = covariance.isfinite().flatten(1).all(1)
     covariance = torch.where(finite[:, None, None], covariance,
@@ -142,14 +172,9 @@ def procrustes_align(pred: Tensor,
         torch.det(u) * torch.det(vh) < 0, -torch.ones_like(s[:, -1]),
         torch.ones_like(s[:, -1]))
     rotation = (u * sign[:, None]) @ vh  # row vectors: p @ rotation
-    # what rounding leaves of one repeated point is no size to scale
-    noise = (4 * torch.finfo(work).eps)**2 * p_mean.square().sum((1, 2))
-    if weights is None:
-        noise = noise * pred.shape[1]
     scale = torch.where(variance > noise, (s * sign).sum(1) / variance,
                         torch.zeros_like(variance))
-    aligned = torch.baddbmm(t_mean, moved, scale[:, None, None] * rotation)
-    return aligned.to(dtype)
+    return scale[:, None, None] * rotation
 
 
 def pa_mpjpe(pred: Tensor,
@@ -160,8 +185,33 @@ def pa_mpjpe(pred: Tensor,
 
     PA-MPVPE, where the points are vertices.
     """
+    if weights is None:
+        _check(pred, target, weights)
+        persons = len(pred)
+        if pred.device.type == 'cpu':
+            persons = max(1, _CHUNK // max(1, 3 * pred.shape[1]))
+        return torch.cat([
+            _aligned_distance(p, t, float64)
+            for p, t in zip(pred.split(persons), target.split(persons))
+        ])
     aligned = procrustes_align(pred, target, weights, float64)
     return mpjpe(aligned, target, weights)
+
+
+def _aligned_distance(pred: Tensor, target: Tensor, float64: bool) -> Tensor:
+    """As :func:`mpjpe` of aligned points, which it does not put together."""
+    work = _working_type(pred, float64)
+    # Planes (B, 3, K): sums over three numbers a point are slow.
+    p = pred.transpose(1, 2).contiguous().to(work)
+    t = target.transpose(1, 2).contiguous().to(work)
+    p_mean = p.mean(2, True)
+    p, t = p - p_mean, t - t.mean(2, True)
+    variance = torch.linalg.vector_norm(p, dim=(1, 2)).square()
+    similarity = _similarity(p @ t.transpose(1, 2), variance,
+                             _noise(p_mean, pred.shape[1]))
+    difference = torch.baddbmm(t, similarity.transpose(1, 2), p, beta=-1)
+    distance = difference.square().sum(1).sqrt().mean(1)
+    return distance.to(torch.promote_types(pred.dtype, target.dtype))
 
 
 def pck(pred: Tensor,

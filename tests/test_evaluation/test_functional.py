@@ -141,6 +141,21 @@ def test_alignment_precision(float64):
     torch.testing.assert_close(aligned, target, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize('persons', [0, 1, 19])
+@pytest.mark.parametrize('float64', [True, False])
+def test_meshes_are_aligned_in_chunks(persons, float64):
+    dtype = torch.float64 if float64 else torch.float32
+    pred = points(persons, 6890, 3, dtype=dtype)
+    target = points(persons, 6890, 3, seed=1, dtype=dtype)
+    target = .3 * target + pred + torch.tensor([.3, -2., 5.])
+    errors = F.pa_mpjpe(pred, target, float64=float64)
+    expected = F.mpjpe(
+        F.procrustes_align(pred, target, float64=float64), target)
+    assert errors.dtype == dtype and errors.shape == (persons, )
+    torch.testing.assert_close(
+        errors, expected, rtol=1e-9 if float64 else 1e-5, atol=0)
+
+
 def test_n_mpjpe():
     target = points(3, 14, 3)
     torch.testing.assert_close(
