@@ -224,12 +224,7 @@ def measure_branch(study: Study, run: Run, path: str) -> None:
             errors.append(np.linalg.norm(off[0], axis=-1)[known].mean())
         study.progress.update('2D errors of pose tokens',
                               len(errors) / len(dataset), '')
-    atomic_write(path, lambda name: _save(name, error=np.array(errors)))
-
-
-def _save(name: str, **arrays) -> None:
-    with open(name, 'wb') as file:  # numpy adds a suffix to names
-        np.savez(file, **arrays)
+    atomic_write(path, lambda name: np.savez(name, error=np.array(errors)))
 
 
 def halves(occlusion: np.ndarray) -> Dict[str, np.ndarray]:
