@@ -26,6 +26,7 @@ A part that is installed but broken is left alone, so that its own error
 reaches the user.
 """
 import datetime
+import gc
 import importlib
 import importlib.util
 import os
@@ -296,13 +297,18 @@ def _register_checkpoint_loader() -> None:
 
 # ---------------------- several processes, no GPU ------------------------
 def finish_distributed() -> None:
-    """Leave the process group, if there is one.
+    """Leave the process group, if there is one, and wait for its threads.
 
-    MMEngine never does, and a process that exits inside a ``gloo`` group now
-    and then aborts, with all its work done, because a thread of the group
-    still runs.
+    MMEngine never does. Threads of a ``gloo`` group that still run while
+    Python shuts down abort the process, with all its work done, or wait for
+    it for ever. They end with the last reference to the group, so nothing
+    that holds a Runner or a distributed model may be left when this is
+    called; cycles are collected here.
     """
     if torch.distributed.is_available() and torch.distributed.is_initialized():
+        # A model's reducer would end them without giving Python free, which
+        # they wait for; the group itself gives it free.
+        gc.collect()
         torch.distributed.destroy_process_group()
 
 

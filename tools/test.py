@@ -162,6 +162,7 @@ def main():
     if args.out:
         runner.register_hook(SaveMetricsHook(args.out))
     runner.test()
+    del runner  # it holds the process group
     finish_distributed()
 
 

@@ -4,7 +4,6 @@ import glob
 import json
 import os
 import os.path as osp
-import socket
 
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ from mmengine.structures import InstanceData
 from mmpose.registry import MODELS
 from mmpose.structures import PoseDataSample
 
+from mpm_postometro.compat import finish_distributed
 from mpm_postometro.models.heads import PCTHead
 from mpm_postometro.models.losses import smooth_l1_keypoint_loss
 from mpm_postometro.models.pose_estimators import (from_official_pct_key,
@@ -202,11 +202,11 @@ def test_joint_loss(path):
     assert_close(loss, golden['out/loss_only_joint'])
 
 
-def _ddp_step(rank, path, port, folder):
+def _ddp_step(rank, path, folder):
     """One training step of one of two processes."""
     torch.set_num_threads(1)
     torch.distributed.init_process_group(
-        'gloo', init_method=f'tcp://127.0.0.1:{port}', rank=rank, world_size=2)
+        'gloo', f'file://{folder}/store', rank=rank, world_size=2)
     golden = Golden(path)
     tokenizer = build_tokenizer(golden).train()
     joints = golden[f'in/rank{rank}/joints']
@@ -220,16 +220,13 @@ def _ddp_step(rank, path, port, folder):
                                   golden.cfg['beta']).detach(),
             quantizer=tokenizer.quantizer.state_dict()),
         osp.join(folder, f'{rank}.pth'))
-    torch.distributed.destroy_process_group()
+    finish_distributed()
 
 
 @pytest.mark.parametrize('path', golden_files('pct_tokenizer_ddp*.npz'))
 def test_tokenizer_two_processes(path, tmp_path):
     golden = Golden(path)
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        port = probe.getsockname()[1]
-    mp.spawn(_ddp_step, (path, port, str(tmp_path)), nprocs=2)
+    mp.spawn(_ddp_step, (path, str(tmp_path)), nprocs=2)
     results = [torch.load(tmp_path / f'{rank}.pth') for rank in range(2)]
     for rank, result in enumerate(results):
         expected = golden.group(f'out/rank{rank}/')

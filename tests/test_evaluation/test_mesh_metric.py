@@ -14,6 +14,7 @@ from mmpose.structures import PoseDataSample
 
 from mpm_postometro.bodies import BodyModel, load_body
 from mpm_postometro.bodies.body_io import read_body
+from mpm_postometro.compat import finish_distributed
 from mpm_postometro.evaluation import MeshMetric
 
 PERSONS = 7
@@ -461,7 +462,7 @@ def _rank(rank, folder, splits):
         _process_each(metric, [samples[i] for i in split[rank]])
         metrics = metric.evaluate(PERSONS)
         torch.save(metrics, f'{folder}/{name}_{rank}.pt')
-    torch.distributed.destroy_process_group()
+    finish_distributed()
 
 
 def test_two_processes_give_what_one_gives(body, tmp_path):

@@ -11,6 +11,7 @@ from mmengine.structures import InstanceData
 from mmpose.registry import METRICS
 from mmpose.structures import PoseDataSample
 
+from mpm_postometro.compat import finish_distributed
 from mpm_postometro.evaluation import PoseSequenceMetric
 
 J = 17
@@ -312,7 +313,7 @@ def _rank(rank, folder, splits):
         samples = make_samples()
         metric.process(None, [samples[i].to_dict() for i in split[rank]])
         torch.save(metric.evaluate(len(samples)), f'{folder}/{name}_{rank}.pt')
-    torch.distributed.destroy_process_group()
+    finish_distributed()
 
 
 def test_two_processes_give_what_one_gives(tmp_path):

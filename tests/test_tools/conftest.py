@@ -1,6 +1,7 @@
 # Copyright (c) The mpm_postometro authors. All rights reserved.
 """The tools, as a user starts them."""
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -10,9 +11,13 @@ import pytest
 
 
 def _free_port():
-    with socket.socket() as sock:
-        sock.bind(('127.0.0.1', 0))
-        return sock.getsockname()[1]
+    """Below the ports that systems hand out, or another process might be
+    given it before the tool takes it."""
+    while True:
+        port = random.SystemRandom().randrange(10000, 30000)
+        with socket.socket() as sock:
+            if sock.connect_ex(('127.0.0.1', port)):
+                return port
 
 
 @pytest.fixture(scope='session')
@@ -37,7 +42,8 @@ def run(repo_root):
             capture_output=True,
             text=True)
         output = done.stdout + done.stderr
-        assert (done.returncode != 0) == dies, output
+        # The end says why, and is what is kept of long messages.
+        assert (done.returncode != 0) == dies, output[-5000:]
         return output
 
     return run_tool

@@ -1,11 +1,10 @@
 # Copyright (c) The mpm_postometro authors. All rights reserved.
-import socket
-
 import pytest
 import torch
 import torch.multiprocessing as mp
 import torch.nn.functional as F
 
+from mpm_postometro.compat import finish_distributed
 from mpm_postometro.models.layers import (VectorQuantizer, mix_tokens,
                                           vector_quantizer)
 
@@ -238,10 +237,10 @@ def _batches():
     return torch.randn(2, 60, 4, generator=torch.Generator().manual_seed(1))
 
 
-def _two_steps(rank, port, folder):
+def _two_steps(rank, folder):
     torch.set_num_threads(1)
     torch.distributed.init_process_group(
-        'gloo', init_method=f'tcp://127.0.0.1:{port}', rank=rank, world_size=2)
+        'gloo', f'file://{folder}/store', rank=rank, world_size=2)
     results = []
     for options in (dict(), dict(kmeans_iters=3, revive_threshold=0.3),
                     dict(distance='cosine')):
@@ -259,14 +258,11 @@ def _two_steps(rank, port, folder):
         assert output.latent_loss.isfinite()
     results.append((quantizer.state_dict(), output.usage, output.perplexity))
     torch.save(results, f'{folder}/{rank}.pth')
-    torch.distributed.destroy_process_group()
+    finish_distributed()
 
 
 def test_two_processes_equal_one(tmp_path):
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        port = probe.getsockname()[1]
-    mp.spawn(_two_steps, (port, str(tmp_path)), nprocs=2)
+    mp.spawn(_two_steps, (str(tmp_path), ), nprocs=2)
     first, second = (torch.load(tmp_path / f'{rank}.pth') for rank in (0, 1))
     for case, options in ((2, dict(distance='cosine')), (0, {})):
         single = _build(options)

@@ -9,6 +9,7 @@ import torch.multiprocessing as mp
 from test_mesh_estimator import BACKBONE, SIZE, build, copy_config, samples
 
 from mpm_postometro.bodies import load_body
+from mpm_postometro.compat import finish_distributed
 
 # Which persons have body parameters, 3D joints and 2D joints: first and
 # second process, of different size.
@@ -82,7 +83,8 @@ def _rank(rank, folder):
         for name in HAVE:
             found[str(arguments), name] = gradients(model, name, [rank])
     torch.save(found, f'{folder}/{rank}.pt')
-    torch.distributed.destroy_process_group()
+    del model  # it holds the group
+    finish_distributed()
 
 
 @pytest.fixture(scope='module')

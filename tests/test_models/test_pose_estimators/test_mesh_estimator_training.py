@@ -13,6 +13,7 @@ from mmpose.registry import MODELS
 from mmpose.structures import PoseDataSample
 
 from mpm_postometro.bodies import load_body
+from mpm_postometro.compat import finish_distributed
 
 B, SIZE = 2, 64
 BACKBONE = dict(type='ResNet', depth=18, base_channels=4, stem_channels=4)
@@ -206,7 +207,7 @@ def process_group(tmp_path):
     torch.distributed.init_process_group(
         'gloo', init_method=f'file://{tmp_path}/store', rank=0, world_size=1)
     yield
-    torch.distributed.destroy_process_group()
+    finish_distributed()
 
 
 @pytest.mark.parametrize('distributed', [False, True])
