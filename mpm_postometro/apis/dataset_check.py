@@ -191,7 +191,7 @@ def _one_line(error: BaseException) -> str:
 
 
 def _count_labels(dataset: PersonDataset, check: DatasetCheck) -> np.ndarray:
-    """Fill in what the table says; an item for each picture."""
+    """Fill in what the table says; a person of each picture."""
     table = dataset.table
     rows = dataset.rows()
     check.memory = table.nbytes
@@ -223,9 +223,11 @@ def _count_labels(dataset: PersonDataset, check: DatasetCheck) -> np.ndarray:
                                'that another has too')
     if not (check.labels['SMPL bodies'] or check.labels['3D joints']):
         check.notes.append('nobody has 3D joints or a body')
-    _, items = np.unique(table.image[rows], return_index=True)
-    check.pictures = len(items)
-    return np.sort(items)
+    # Anyone of a picture: a reader's first may be the same all the way.
+    order = np.random.default_rng(0).permutation(len(rows))
+    _, first = np.unique(table.image[rows][order], return_index=True)
+    check.pictures = len(first)
+    return np.sort(order[first])
 
 
 def _try_items(dataset: Any, items: np.ndarray, check: DatasetCheck,

@@ -20,7 +20,8 @@ def format_seconds(seconds: float) -> str:
 
 class ProgressLine:
     """A progress line that rewrites itself on a terminal, and prints a plain
-    line every ``interval`` seconds where the output is a file or a pipe.
+    line every ``interval`` seconds where the output is a file or a pipe,
+    none for work that is shorter.
 
     Args:
         stream (TextIO, optional): Where to write. Defaults to the standard
@@ -37,7 +38,7 @@ class ProgressLine:
         self.stream = stream or sys.stdout
         self.interval = interval
         self._tty = self.stream.isatty()
-        self._last = 0.0
+        self._last = 0.0 if self._tty else time.monotonic()
         self._open = False
 
     def update(self, title: str, fraction: float, text: str) -> None:
