@@ -2,12 +2,14 @@
 import dataclasses
 import math
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.multiprocessing as mp
 from mmengine.evaluator import Evaluator
+from mmengine.logging import MMLogger
 from mmengine.structures import InstanceData
 from mmpose.registry import METRICS
 from mmpose.structures import PoseDataSample
@@ -429,12 +431,20 @@ def test_results_file(body, tmp_path):
     assert os.listdir(path.parent) == ['persons.npz']
 
 
+def test_dump_is_logged(body, tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(MMLogger.get_current_instance(), 'info', said.append)
+    path = str(tmp_path / 'persons.npz')
+    run(make_samples(body), dump=path)
+    assert said == [f'MeshMetric: wrote {PERSONS} persons to {path}']
+
+
 def test_failed_dump_keeps_the_old_file(body, tmp_path, monkeypatch):
     path = tmp_path / 'persons.npz'
     path.write_bytes(b'old')
 
-    def full_disk(file, **columns):
-        file.write(b'half')
+    def full_disk(name, **columns):
+        Path(name).write_bytes(b'half')
         raise OSError('disk full')
 
     monkeypatch.setattr(np, 'savez_compressed', full_disk)

@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.multiprocessing as mp
 from mmengine.evaluator import Evaluator
+from mmengine.logging import MMLogger
 from mmengine.structures import InstanceData
 from mmpose.registry import METRICS
 from mmpose.structures import PoseDataSample
@@ -290,11 +291,14 @@ def test_broken_prediction_is_seen():
     assert metrics['frames'] == 7
 
 
-def test_dump(tmp_path):
+def test_dump(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(MMLogger.get_current_instance(), 'info', said.append)
     samples = make_samples()
     expected = by_hand(samples)
     path = tmp_path / 'new' / 'frames.npz'
     run(samples, dump=str(path))
+    assert said == [f'PoseSequenceMetric: wrote 7 frames to {path}']
     with np.load(path, allow_pickle=False) as file:
         for key in ('mpjpe', 'pa_mpjpe', 'auc', 'mpjpe_hidden'):
             np.testing.assert_allclose(file[key], expected[key], rtol=1e-6)

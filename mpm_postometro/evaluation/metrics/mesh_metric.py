@@ -406,12 +406,9 @@ class MeshMetric(BaseMetric):
         order = np.argsort(file['id'], kind='stable')
         file = {key: column[order] for key, column in file.items()}
         file.update(protocol=self.protocol, body=self.body.identity)
-        atomic_write(self.dump, lambda name: _save(name, file))
-
-
-def _save(name: str, columns: dict) -> None:
-    with open(name, 'wb') as file:  # numpy adds a suffix to names
-        np.savez_compressed(file, **columns)
+        atomic_write(self.dump, lambda name: np.savez_compressed(name, **file))
+        MMLogger.get_current_instance().info(
+            f'MeshMetric: wrote {len(order)} persons to {self.dump}')
 
 
 def _get(container: Any, key: str) -> Any:

@@ -240,6 +240,8 @@ class PoseSequenceMetric(BaseMetric):
             columns[key] = np.array([row[i] for row in results])
         atomic_write(self.dump,
                      lambda name: np.savez_compressed(name, **columns))
+        MMLogger.get_current_instance().info(
+            f'PoseSequenceMetric: wrote {len(results)} frames to {self.dump}')
 
 
 def _stack(samples: Sequence[dict], group: str, key: str) -> Tensor:
