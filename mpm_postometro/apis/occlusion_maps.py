@@ -134,12 +134,8 @@ def compare_occlusion(networks: Sequence[tuple],
 def write_occlusion_maps(maps: OcclusionMaps, path: Union[str, Path]) -> Path:
     """Write all numbers to an .npz, whole or not at all; fields as in
     :class:`OcclusionMaps`."""
-
-    def write(name: str) -> None:
-        with open(name, 'wb') as file:  # numpy adds a suffix to names
-            np.savez_compressed(file, **maps._asdict())
-
-    return atomic_write(path, write)
+    return atomic_write(
+        path, lambda name: np.savez_compressed(name, **maps._asdict()))
 
 
 class _Person(NamedTuple):
