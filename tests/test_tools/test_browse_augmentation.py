@@ -2,7 +2,10 @@
 import importlib.util
 
 import cv2
+import numpy as np
 import pytest
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
 
 
 @pytest.fixture
@@ -46,3 +49,40 @@ def test_training_data_of_a_config(tool, repo_root, tmp_path):
     tiles = sheet[:, -96:].reshape(2, 32, 3, 32, 3).astype(int)
     # one person a row, augmented anew
     assert abs(tiles[:, :, 0] - tiles[:, :, 1]).mean((1, 2, 3)).min() > 5
+
+
+def mixed_config(repo_root):
+    folder = repo_root / 'configs' / '_base_' / 'datasets'
+    config = Config.fromfile(folder / 'synthetic_body.py')
+    dataset = config.train_dataloader.dataset
+    dataset.length = 4
+    inner = dict(type='MixedDataset', datasets=[dataset])
+    config.train_dataloader.dataset = dict(
+        type='MixedDataset', datasets=[inner])
+    return config
+
+
+def test_rows_tell_data_sets(tool, repo_root):
+    init_default_scope('mmpose')
+    rows = tool.training_data(mixed_config(repo_root), 2, 1, 32, False)
+    assert list(rows) == [f'SyntheticBodyDataset\nperson {i}' for i in (0, 2)]
+    line = tool.sheet({'SyntheticBodyDataset': rows.popitem()[1]})
+    dark = (line[:, :tool._MARGIN] < 128).all(-1)
+    assert dark.any() and not dark[:, -3:].any()  # the name fits
+
+
+def test_joints_where_there_are_no_keypoints(tool, repo_root):
+    init_default_scope('mmpose')
+    dataset = tool.DATASETS.build(
+        mixed_config(repo_root).train_dataloader.dataset)
+    packed = dataset[0]
+    labels = packed['data_samples'].gt_instance_labels
+    labels.keypoint_weights[:] = 0
+    labels.joints_2d_weights[:] = 0
+    labels.joints_2d_weights[0, 3] = 1
+    size = packed['inputs'].shape[-1]
+    labels.joints_2d[0, 3] = size / 4, size / 2 + 3
+    changed = (tool.draw(packed, size, True) != tool.draw(packed, size,
+                                                          False)).any(-1)
+    y, x = np.argwhere(changed).mean(0)
+    assert abs(x - size / 4) < 1 and abs(y - size / 2 - 3) < 1

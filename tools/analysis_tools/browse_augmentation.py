@@ -17,6 +17,7 @@ from mmengine.registry import init_default_scope
 from mmpose.registry import DATASETS
 
 import mpm_postometro  # noqa: F401  (registers modules, mends imports)
+from mpm_postometro.datasets.mixed_dataset import MixedDataset
 from mpm_postometro.files import atomic_write
 
 _SHOWN, _HIDDEN = (80, 220, 80), (60, 60, 235)
@@ -67,7 +68,7 @@ def parse_args(argv=None):
         '--labels',
         action='store_true',
         help='draw keypoints: green seen, red hidden; none where their label '
-        'was cut off')
+        'was cut off; joints of people without keypoints, all green')
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -92,6 +93,10 @@ def draw(packed: dict, size: int, labels: bool) -> np.ndarray:
     points = sample.gt_instance_labels.keypoint_labels[0].numpy()
     weights = sample.gt_instance_labels.keypoint_weights[0].numpy()
     hidden = sample.gt_instances.get('keypoints_occluded', [weights * 0])[0]
+    if not weights.any():  # of Human3.6M and others only joints are known
+        points = sample.gt_instance_labels.joints_2d[0]
+        weights = sample.gt_instance_labels.joints_2d_weights[0]
+        hidden = weights * 0
     for point, weight, out_of_sight in zip(points, weights, hidden):
         if weight > 0:
             at = np.round((point + .5) * scale - .5).astype(int).tolist()
@@ -126,10 +131,18 @@ def training_data(config: Config, people: int, columns: int, size: int,
     rows = {}
     for k in range(people):
         index = len(dataset) * k // people
-        rows[f'person {index}'] = [
+        rows[f'{_owner(dataset, index)}\nperson {index}'] = [
             draw(dataset[index], size, labels) for _ in range(columns)
         ]
     return rows
+
+
+def _owner(dataset, index: int) -> str:
+    """The type of the data set that an item comes from."""
+    while isinstance(dataset, MixedDataset):
+        which, index = dataset.locate(index)
+        dataset = dataset.datasets[which]
+    return type(dataset).__name__
 
 
 def sheet(rows: Dict[str, List[np.ndarray]]) -> np.ndarray:
@@ -138,8 +151,9 @@ def sheet(rows: Dict[str, List[np.ndarray]]) -> np.ndarray:
     for name, tiles in rows.items():
         height = tiles[0].shape[0]
         margin = np.full((height, _MARGIN, 3), _PAPER, np.uint8)
-        cv2.putText(margin, name, (6, height // 2 + 4),
-                    cv2.FONT_HERSHEY_SIMPLEX, .36, _INK, 1, cv2.LINE_AA)
+        for i, text in enumerate(name.split('\n')):
+            cv2.putText(margin, text, (6, height // 2 + 4 + 16 * i),
+                        cv2.FONT_HERSHEY_SIMPLEX, .36, _INK, 1, cv2.LINE_AA)
         lines.append(np.hstack([margin, *tiles]))
     return np.vstack(lines)
 
