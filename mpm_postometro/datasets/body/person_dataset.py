@@ -226,6 +226,7 @@ class MergedPersonDataset(PersonDataset):
         **kwargs: See :class:`PersonDataset`; ``ann_file`` is not used.
 
     Raises:
+        FileNotFoundError: Names what is missing of all data sets.
         ValueError: If one of them holds its pictures otherwise than in
             files, or has no annotation ids.
     """
@@ -236,10 +237,14 @@ class MergedPersonDataset(PersonDataset):
 
     def load_people(self) -> PersonTable:
         """Read all files."""
-        tables = []
+        tables, missing = [], []
         for config in self._configs:
-            dataset = DATASETS.build(config)
-            dataset.full_init()
+            try:
+                dataset = DATASETS.build(config)
+                dataset.full_init()
+            except FileNotFoundError as error:
+                missing.append(str(error))
+                continue
             table = dataset.table.select(dataset.rows())
             if table.image_names is None:
                 raise ValueError(f'{table.source}: its pictures are no files; '
@@ -248,4 +253,6 @@ class MergedPersonDataset(PersonDataset):
             tables.append(
                 table.replace(
                     image_names=table.image_names.with_prefix(prefix)))
+        if missing:  # not one at a time
+            raise FileNotFoundError('; '.join(missing))
         return merge_without_duplicates(tables)

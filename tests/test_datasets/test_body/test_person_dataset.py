@@ -244,3 +244,12 @@ def test_merging_data_sets(pictures, tmp_path):
         [dict(type='FourPeople', indices=[1]),
          dict(type='BoxesOnly')])
     assert only.table.annotation_id.tolist() == [6, 8, 9, -1]
+
+
+def test_merging_names_all_that_is_missing(tmp_path):
+    missing = [
+        dict(type='SPINDataset', ann_file=str(tmp_path / 'one.npz')),
+        dict(type='EFTDataset', ann_file=str(tmp_path / 'two.json'))
+    ]
+    with pytest.raises(FileNotFoundError, match=r'one\.npz.*; .*two\.json'):
+        MergedPersonDataset([missing[0], dict(type='BoxesOnly'), missing[1]])
