@@ -190,7 +190,7 @@ def load_checkpoint_file(filename: str, map_location: Any = None) -> Any:
     """
     filename = os.path.expanduser(filename)
     if not os.path.isfile(filename):
-        raise FileNotFoundError(f'{filename} can not be found.')
+        raise FileNotFoundError(f'{filename} can not be found')
     switch = os.environ.get('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '')
     if switch.lower() in ('1', 'y', 'yes', 'true'):
         return torch.load(

@@ -11,6 +11,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 import mpm_postometro  # noqa: F401  (registers modules, mends imports)
+from mpm_postometro.apis.model_loading import check_checkpoint_paths
 from mpm_postometro.compat import finish_distributed, init_cpu_distributed
 from mpm_postometro.visualization import check_picture_files
 
@@ -136,6 +137,7 @@ def merge_args(cfg, args):
 
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)
+    check_checkpoint_paths(cfg)
     check_picture_files(cfg, 'test_dataloader')
     return cfg
 

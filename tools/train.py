@@ -8,6 +8,8 @@ from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.runner import Runner
 
 import mpm_postometro  # noqa: F401  (registers modules, mends imports)
+from mpm_postometro.apis.model_loading import (check_checkpoint_paths,
+                                               explain_missing_weights)
 from mpm_postometro.compat import finish_distributed, init_cpu_distributed
 from mpm_postometro.visualization import check_picture_files
 
@@ -124,6 +126,7 @@ def merge_args(cfg, args):
 
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)
+    check_checkpoint_paths(cfg)
     check_picture_files(cfg, 'val_dataloader')
     return cfg
 
@@ -132,7 +135,8 @@ def main():
     args = parse_args()
     cfg = merge_args(Config.fromfile(args.config), args)
     init_cpu_distributed(cfg, cfg.launcher)
-    Runner.from_cfg(cfg).train()
+    with explain_missing_weights(cfg):
+        Runner.from_cfg(cfg).train()
     finish_distributed()
 
 

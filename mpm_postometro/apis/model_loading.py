@@ -2,8 +2,10 @@
 """Models and pipelines for inference, from configs and checkpoints."""
 import inspect
 import logging
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Union
+from typing import Any, Dict, Iterator, List, Optional, Tuple, Union
+from urllib.error import URLError
 
 import torch
 from mmengine.config import Config
@@ -15,6 +17,7 @@ from mmpose.registry import DATASETS, MODELS
 from mpm_postometro.compat import load_checkpoint_file
 
 __all__ = [
+    'check_checkpoint_paths', 'explain_missing_weights',
     'find_dataset_setting', 'find_metainfo', 'find_test_dataset',
     'find_test_pipeline', 'load_model', 'open_config'
 ]
@@ -162,7 +165,8 @@ def load_model(
         print_log(
             'no checkpoint: the weights are what the config starts '
             'from, and the people will not fit', 'current', logging.WARNING)
-        model.init_weights()
+        with explain_missing_weights(config):
+            model.init_weights()
         return model
     content = load_checkpoint_file(str(checkpoint), map_location='cpu')
     state = content.get('state_dict', content) if isinstance(content,
@@ -182,6 +186,82 @@ def load_model(
             f'{checkpoint}: expected the weights of {config.filename}. ' +
             ' '.join(lines[1:4])[:600]) from error
     return model
+
+
+def check_checkpoint_paths(config: Config) -> None:
+    """Refuse names of checkpoints that are empty.
+
+    A command makes them of ``$(cat last_checkpoint)`` where that file is
+    missing.
+
+    Args:
+        config (Config): Of a run.
+
+    Raises:
+        ValueError: Names the key.
+    """
+    for key, path in _checkpoints(config):
+        if not path:
+            raise ValueError(
+                f'{key}: the path of the checkpoint is empty; was it to be '
+                'read from a file that is not there?')
+
+
+@contextmanager
+def explain_missing_weights(config: Config) -> Iterator[None]:
+    """Say what weights that cannot be read are to a config.
+
+    Args:
+        config (Config): Of a model whose weights are initialised meanwhile.
+
+    Raises:
+        FileNotFoundError: Names file or address, key and what to do.
+    """
+    try:
+        yield
+    except (FileNotFoundError, URLError) as error:
+        download = isinstance(error, URLError)
+        wanted = {
+            key: path
+            for key, path in _checkpoints(config)
+            if ('://' in path if download else path in str(error))
+        }
+        if not wanted:
+            raise
+        lines = [str(error)]
+        for key, path in wanted.items():
+            line = f'{config.filename or "the config"} names it as {key}'
+            if download:
+                line += f'={path}'
+            if Path(path).match('work_dirs/*/*.pth'):
+                name = Path(path).parent.name
+                line += f'; the training of {name}.py writes it'
+            lines.append(line)
+        lines.append(f'--cfg-options {key}=FILE names another file; '
+                     'docs/checkpoints.md says where weights come from')
+        raise FileNotFoundError('. '.join(lines)) from error
+
+
+def _checkpoints(config: Config) -> Iterator[Tuple[str, str]]:
+    """Keys and paths of the weights that a run starts from."""
+    if config.get('load_from') is not None:
+        yield 'load_from', config.load_from
+    yield from _part_checkpoints(config.model, 'model')
+
+
+def _part_checkpoints(config: Any, prefix: str) -> Iterator[Tuple[str, str]]:
+    """Keys and paths of the weights of parts."""
+    if isinstance(config, dict):
+        for key, value in config.items():
+            name = f'{prefix}.{key}'
+            if isinstance(value, str):
+                if key == 'checkpoint' or key.endswith('_checkpoint'):
+                    yield name, value
+            else:
+                yield from _part_checkpoints(value, name)
+    elif isinstance(config, (list, tuple)):
+        for i, item in enumerate(config):
+            yield from _part_checkpoints(item, f'{prefix}.{i}')
 
 
 def _drop_part_checkpoints(config) -> None:

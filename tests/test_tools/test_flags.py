@@ -140,6 +140,10 @@ REFUSED = [
     ('test', HEATMAP, '--show', 'reads pictures from files'),
     ('test', HEATMAP, '--badcase', 'reads pictures from files'),
     ('test', MESH, '--badcase', 'model.head.loss'),
+    # $(cat last_checkpoint) without that file
+    ('train', MESH, '--cfg-options model.pose_branch_checkpoint=',
+     'model.pose_branch_checkpoint: .* empty'),
+    ('test', MESH, '--cfg-options load_from=', 'load_from: .* empty'),
 ]
 
 
