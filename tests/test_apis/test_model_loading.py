@@ -29,12 +29,10 @@ def test_missing_weights_of_a_part():
     config = config_of(type='Pretrained', checkpoint=FILE)
     with pytest.raises(FileNotFoundError) as error:
         load_model(config)
-    message = str(error.value)
-    for part in (
-            f'{FILE} can not be found',
-            'test_model_loading.py names it as model.backbone.init_cfg.checkpoint',
-            'the training of some_run.py writes it',
-            f'--cfg-options {key}=FILE', 'docs/checkpoints.md'):
+    message, key = str(error.value), 'model.backbone.init_cfg.checkpoint'
+    for part in (f'{FILE} can not be found. ',
+                 f'{__file__} names it as {key}; the training of some_run.py',
+                 f'--cfg-options {key}=FILE', 'docs/checkpoints.md'):
         assert part in message
 
 
