@@ -53,6 +53,13 @@ class PoseTracks:
     def __len__(self) -> int:
         return len(self.keypoints_3d)
 
+    def __repr__(self) -> str:
+        names = sorted(set(self.track_ids.tolist()))
+        whose = f'track {names[0]!r}' if len(names) == 1 else (
+            f'{len(names)} tracks')
+        return (f'PoseTracks({whose}, {len(self)} poses of '
+                f'{len(self.joint_names)} joints, {self.axes})')
+
     def tracks(self) -> Iterator['PoseTracks']:
         """One after the other."""
         for track in dict.fromkeys(self.track_ids.tolist()):

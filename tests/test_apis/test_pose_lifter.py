@@ -396,6 +396,9 @@ def test_some_poses_of_a_track():
     assert [t.frame_indices.tolist() for t in tracks.tracks()] == [[0, 2],
                                                                    [1, 3]]
     assert len(tracks[1:]) == 3
+    assert repr(tracks) == 'PoseTracks(2 tracks, 4 poses of 17 joints, camera)'
+    assert repr(tracks[::2]) == ("PoseTracks(track 'a', 2 poses of 17 joints, "
+                                 'camera)')
 
 
 def _nan(poses, *at):

@@ -53,6 +53,15 @@ class PoseSequence:
         poses = self.keypoints_3d
         return len(self.keypoints_2d if poses is None else poses)
 
+    def __repr__(self) -> str:
+        poses = [
+            f'{array.shape[1]} joints in {dims}D'
+            for dims, array in ((2, self.keypoints_2d), (3, self.keypoints_3d))
+            if array is not None
+        ]
+        return (f'PoseSequence({self.name!r}, {len(self)} frames, '
+                f'{" and ".join(poses)})')
+
     def clip(self, frames: Frames) -> Dict[str, np.ndarray]:
         """The poses of some frames.
 

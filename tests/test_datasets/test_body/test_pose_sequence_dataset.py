@@ -72,6 +72,17 @@ def frames_of(item):
     return frames
 
 
+@pytest.mark.parametrize('keypoints, text', [
+    (dict(), '17 joints in 2D and 17 joints in 3D'),
+    (dict(keypoints_3d=None), '17 joints in 2D'),
+    (dict(keypoints_2d=None), '17 joints in 3D'),
+])
+def test_sequences_are_printed_in_a_line(keypoints, text):
+    assert str(sequence(
+        'S1/Walking', 7,
+        **keypoints)) == (f"PoseSequence('S1/Walking', 7 frames, {text})")
+
+
 def test_clips_about_each_frame_with_repeated_ends():
     dataset = Counted(seq_len=5)
     assert len(dataset) == 37 and len(list(dataset)) == 37

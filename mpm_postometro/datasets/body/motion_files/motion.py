@@ -30,6 +30,11 @@ class Motion(NamedTuple):
     trans: Optional[np.ndarray] = None
     rest_offsets: Optional[np.ndarray] = None
 
+    def __repr__(self) -> str:
+        pose = '' if self.pose is None else ', with SMPL pose'
+        return (f'Motion({len(self.joints)} frames of {self.joints.shape[1]} '
+                f'joints at {self.fps:g} a second{pose})')
+
 
 def to_z_up(vectors: np.ndarray) -> np.ndarray:
     """Vectors (..., 3) or, by their last two axes, rotations (..., 3, 3) of a

@@ -34,6 +34,8 @@ def joint(motion, name, frame=0):
 
 def test_rest_pose_by_hand(read):
     motion = read(bvh_text())
+    count = len(motion.joints)
+    assert str(motion) == f'Motion({count} frames of 17 joints at 60 a second)'
     assert motion.fps == pytest.approx(60) and motion.pose is None
     expected = dict(
         pelvis=[0, 0, 1],
