@@ -13,14 +13,13 @@ What is not known by name and shape is refused, and no code from a file is
 run. The norms that the reference has but never uses are dropped.
 """
 import argparse
-import pickle
 from pathlib import Path
 
-import torch
 from mmengine.registry import init_default_scope
 
+from mpm_postometro.apis.weight_conversion import (dashed, end_on_bad_weights,
+                                                   write_weights)
 from mpm_postometro.compat import load_state_dict_file
-from mpm_postometro.files import atomic_write
 from mpm_postometro.models.pose_estimators.official_mpm_keys import (
     from_official_mpm_state, model_config, to_official_mpm_state)
 
@@ -45,10 +44,8 @@ def parse_args():
 
 def read(path: Path, convert):
     """Weights of a file after conversion; errors name the file."""
-    try:
+    with end_on_bad_weights(path):
         return convert(load_state_dict_file(str(path)))
-    except (OSError, ValueError, pickle.UnpicklingError) as error:
-        raise SystemExit(f'{path}: {error}') from None
 
 
 def from_official(args):
@@ -88,7 +85,7 @@ def describe(state) -> str:
             f'of {net["channels"]} channels')
         for target, head in cfg['heads'].items():
             if head['type'] == 'MPMLiftingHead':
-                words.append(f'strides {"-".join(map(str, head["strides"]))}')
+                words.append(f'strides {dashed(head["strides"])}')
             else:
                 layers = head['num_layers']
                 words.append(f'decoder of {target}, {layers} layer' + 's' *
@@ -97,13 +94,6 @@ def describe(state) -> str:
         words.append('refinement with '
                      f'{cfg["refiner"]["hidden_channels"]} channels')
     return '; '.join(words)
-
-
-def save(state, kind, source, path: Path) -> None:
-    checkpoint = dict(
-        meta=dict(kind=kind, converted_from=source.name), state_dict=state)
-    atomic_write(path, lambda name: torch.save(checkpoint, name))
-    print(f'wrote {path}')
 
 
 def main() -> None:
@@ -126,9 +116,9 @@ def main() -> None:
           f'  {describe(described)}')
     if not args.to_official and weights.dropped:
         print(f'  dropped: {", ".join(weights.dropped)}')
-    save(state, kind, args.source, args.target)
+    write_weights(args.target, state, kind, args.source)
     if refinement:
-        save(refinement, 'refinement', args.source, args.refinement)
+        write_weights(args.refinement, refinement, 'refinement', args.source)
 
 
 if __name__ == '__main__':

@@ -17,16 +17,17 @@ run. The backbone in a file of the tokenizer is dropped, as that training does
 not use it. Needs timm.
 """
 import argparse
-import pickle
 from pathlib import Path
-from typing import List, Sequence
+from typing import List
 
-import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
+from mpm_postometro.apis.weight_conversion import (dashed, end_on_bad_weights,
+                                                   fitting_configs,
+                                                   print_weights,
+                                                   write_weights)
 from mpm_postometro.compat import load_state_dict_file
-from mpm_postometro.files import atomic_write
 from mpm_postometro.models.pose_estimators.official_pct_keys import (
     KINDS, PCTWeights, check_fits, from_official_pct_state,
     to_official_pct_state)
@@ -60,19 +61,13 @@ def parse_args():
     return args
 
 
-def fitting_configs(weights: PCTWeights) -> List[str]:
+def fitting(weights: PCTWeights) -> List[str]:
     """Our configs into which weights load strictly."""
     # A backbone alone is where the heatmap training starts from.
     stage = 'heatmap_*' if weights.kind in (
         'heatmap', 'backbone') else f'pct_{weights.kind}*'
-    names = []
-    for path in sorted((CONFIGS / 'pct').glob(f'{stage}.py')):
-        try:
-            check_fits(weights, Config.fromfile(path).model)
-        except ValueError:
-            continue
-        names.append(path.relative_to(CONFIGS.parent).as_posix())
-    return names
+    return fitting_configs(CONFIGS / 'pct', f'{stage}.py',
+                           lambda model: check_fits(weights, model))
 
 
 def describe(weights: PCTWeights) -> List[str]:
@@ -81,20 +76,20 @@ def describe(weights: PCTWeights) -> List[str]:
     for name, cfg in weights.parts.items():
         if cfg['type'] == 'TimmSwinV2':
             text = (f'SwinV2, {cfg["embed_dim"]} channels, '
-                    f'{_dashed(cfg["depths"])} blocks')
+                    f'{dashed(cfg["depths"])} blocks')
             if name in weights.windows:
                 windows, pretrained = weights.windows[name]
-                text += (f', windows {_dashed(windows)} '
-                         f'(pre-training {_dashed(pretrained)})')
+                text += (f', windows {dashed(windows)} '
+                         f'(pre-training {dashed(pretrained)})')
             if f'{name}.norm.weight' not in weights.state_dict:
                 text += ', without its last norm'
             lines.append(f'{name}: {text}')
         elif cfg['type'] == 'HeatmapHead':
             lines.append(f'{name}: heatmaps of {cfg["out_channels"]} joints, '
-                         f'{_dashed(cfg["deconv_out_channels"])} channels')
+                         f'{dashed(cfg["deconv_out_channels"])} channels')
         elif cfg['type'] == 'PCTHead':
             lines.append(
-                f'{name}: classifier, {_dashed(cfg["feat_size"], "x")} '
+                f'{name}: classifier, {dashed(cfg["feat_size"], "x")} '
                 f'cells of {cfg["in_channels"]} channels')
         tokenizer = cfg.get('tokenizer', cfg)
         if tokenizer['type'] == 'PCTTokenizer':
@@ -109,10 +104,6 @@ def describe(weights: PCTWeights) -> List[str]:
     return lines
 
 
-def _dashed(numbers: Sequence[int], sign: str = '-') -> str:
-    return sign.join(map(str, numbers))
-
-
 def _families(names: List[str]) -> List[str]:
     """Names up to their first dot, once each."""
     return list(
@@ -125,7 +116,7 @@ def main() -> None:
     args = parse_args()
     init_default_scope('mmpose')
     model = Config.fromfile(args.config).model if args.config else None
-    try:
+    with end_on_bad_weights(args.source):
         state = load_state_dict_file(str(args.source))
         if args.to_official:
             windows = {}
@@ -145,19 +136,9 @@ def main() -> None:
             kind, state = weights.kind, weights.state_dict
         if model is not None:
             check_fits(weights, model)
-    except ValueError as error:
-        raise SystemExit(f'{args.source}: {error}') from None
-    except (OSError, pickle.UnpicklingError) as error:  # names the file
-        raise SystemExit(str(error)) from None
-    print(f'{args.source}: ' + '\n  '.join(describe(weights)))
-    fits = [str(args.config)
-            ] if model is not None else fitting_configs(weights)
-    print('  fits: ' + ('\n        '.join(fits) or 'none of our configs'))
-    checkpoint = dict(
-        meta=dict(kind=kind, converted_from=args.source.name),
-        state_dict=state)
-    atomic_write(args.target, lambda name: torch.save(checkpoint, name))
-    print(f'wrote {args.target}')
+    print_weights(args.source, describe(weights),
+                  [str(args.config)] if args.config else fitting(weights))
+    write_weights(args.target, state, kind, args.source)
 
 
 if __name__ == '__main__':

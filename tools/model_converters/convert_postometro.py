@@ -14,14 +14,17 @@ parameters (smpl_parameter_regressor.*) among it. PostoMETRO's pose branch
 needs timm.
 """
 import argparse
-import pickle
 from pathlib import Path
-from typing import List, Sequence
+from typing import List
 
 import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
+from mpm_postometro.apis.weight_conversion import (dashed, end_on_bad_weights,
+                                                   fitting_configs,
+                                                   print_weights,
+                                                   write_weights)
 from mpm_postometro.compat import load_state_dict_file
 from mpm_postometro.files import atomic_write
 from mpm_postometro.models.pose_estimators import (MeshWeights,
@@ -63,19 +66,15 @@ def parse_args():
     return args
 
 
-def fitting_configs(weights: MeshWeights) -> List[str]:
+def fitting(weights: MeshWeights) -> List[str]:
     """Our configs of published networks into which weights load strictly."""
-    names = []
-    folder = CONFIGS / 'postometro'
-    for path in sorted(folder.glob(PUBLISHED[weights.kind])):
-        model = Config.fromfile(path).model
+
+    def check(model) -> None:
         model.body = dict()  # whose mesh is as large as SMPL's
-        try:
-            check_mesh_fits(weights, model)
-        except ValueError:
-            continue
-        names.append(path.relative_to(CONFIGS.parent).as_posix())
-    return names
+        check_mesh_fits(weights, model)
+
+    return fitting_configs(CONFIGS / 'postometro', PUBLISHED[weights.kind],
+                           check)
 
 
 def describe(weights: MeshWeights) -> List[str]:
@@ -94,7 +93,7 @@ def describe(weights: MeshWeights) -> List[str]:
     layers = head['num_layers']
     lines.append(
         f'head: {layers} layer{"s" * (layers > 1)} of '
-        f'{_dashed(head["hidden_dims"])} channels, map of '
+        f'{dashed(head["hidden_dims"])} channels, map of '
         f'{head["in_channels"]} channels, {head["num_joints"]} joints, '
         f'{coarse} -> {middle} vertices')
     if head['use_pose_tokens']:
@@ -106,7 +105,7 @@ def describe(weights: MeshWeights) -> List[str]:
         guide_ratio = parts['head']['tokenizer'].get('guide_ratio', 0)
         lines.append(
             f'pose branch: SwinV2, {parts["backbone"]["embed_dim"]} channels, '
-            f'{_dashed(parts["backbone"]["depths"])} blocks; guide ratio '
+            f'{dashed(parts["backbone"]["depths"])} blocks; guide ratio '
             f'{guide_ratio:g}')
     if weights.dropped:
         families = dict.fromkeys('.'.join(name.split('.')[:2]) + '.*' *
@@ -117,15 +116,11 @@ def describe(weights: MeshWeights) -> List[str]:
     return lines
 
 
-def _dashed(numbers: Sequence[int]) -> str:
-    return '-'.join(map(str, numbers))
-
-
 def main() -> None:
     args = parse_args()
     init_default_scope('mmpose')
     model = Config.fromfile(args.config).model if args.config else None
-    try:
+    with end_on_bad_weights(args.source):
         state = load_state_dict_file(str(args.source))
         if args.to_official:
             swin = (model.get('pose_branch') or {}).get('backbone', {})
@@ -143,23 +138,13 @@ def main() -> None:
             kind, state = weights.kind, weights.state_dict
         if model is not None:
             check_mesh_fits(weights, model)
-    except ValueError as error:
-        raise SystemExit(f'{args.source}: {error}') from None
-    except (OSError, pickle.UnpicklingError) as error:  # names the file
-        raise SystemExit(str(error)) from None
-    print(f'{args.source}: ' + '\n  '.join(describe(weights)))
-    fits = [str(args.config)
-            ] if model is not None else fitting_configs(weights)
-    print('  fits: ' + ('\n        '.join(fits) or 'none of our configs'))
-    if args.to_official:
-        checkpoint = state  # as FastMETRO's code loads it
+    print_weights(args.source, describe(weights),
+                  [str(args.config)] if args.config else fitting(weights))
+    if args.to_official:  # bare, as FastMETRO's code loads it
+        atomic_write(args.target, lambda name: torch.save(state, name))
+        print(f'wrote {args.target}')
     else:
-        checkpoint = dict(
-            meta=dict(kind=kind, converted_from=args.source.name),
-            state_dict=state)
-    atomic_write(args.target, lambda name: torch.save(checkpoint, name))
-    print(f'wrote {args.target}')
-    if not args.to_official:
+        write_weights(args.target, state, kind, args.source)
         print('Its mesh is SMPL\'s: name the body with MPM_POSTOMETRO_BODY '
               '(docs/body.md).')
 
