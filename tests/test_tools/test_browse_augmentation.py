@@ -71,18 +71,26 @@ def test_rows_tell_data_sets(tool, repo_root):
     assert dark.any() and not dark[:, -3:].any()  # the name fits
 
 
-def test_joints_where_there_are_no_keypoints(tool, repo_root):
+def test_limbs_between_known_keypoints(tool, repo_root):
     init_default_scope('mmpose')
     dataset = tool.DATASETS.build(
         mixed_config(repo_root).train_dataloader.dataset)
     packed = dataset[0]
     labels = packed['data_samples'].gt_instance_labels
-    labels.keypoint_weights[:] = 0
-    labels.joints_2d_weights[:] = 0
-    labels.joints_2d_weights[0, 3] = 1
     size = packed['inputs'].shape[-1]
-    labels.joints_2d[0, 3] = size / 4, size / 2 + 3
-    changed = (tool.draw(packed, size, True) != tool.draw(packed, size,
-                                                          False)).any(-1)
-    y, x = np.argwhere(changed).mean(0)
-    assert abs(x - size / 4) < 1 and abs(y - size / 2 - 3) < 1
+    packed['inputs'][:] = 0
+    labels.keypoint_labels[:] = -99  # of no use
+    labels.keypoint_weights[:] = 0
+    for joint, x in ((11, .25), (13, .75)):  # left hip and knee
+        labels.keypoint_labels[0, joint, 0] = x * size
+        labels.keypoint_labels[0, joint, 1] = size / 2
+        labels.keypoint_weights[0, joint] = 1
+    hidden = packed['data_samples'].gt_instances.keypoints_occluded
+    hidden[:] = 0
+    middle = slice(size // 2 - 1, size // 2 + 2)
+    drawn = np.flatnonzero(tool.draw(packed, size, True)[middle].any((0, 2)))
+    assert size / 4 - 5 < drawn[0] < size / 4 <= size * .75 < drawn[-1]
+    assert len(drawn) == drawn[-1] - drawn[0] + 1  # without a gap
+    hidden[0, 13] = 1
+    half = tool.draw(packed, size, True)[middle, size // 2].astype(int).sum(0)
+    assert half[2] > 2 * half[1]  # red

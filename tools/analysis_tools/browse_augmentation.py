@@ -17,6 +17,7 @@ from mmengine.registry import init_default_scope
 from mmpose.registry import DATASETS
 
 import mpm_postometro  # noqa: F401  (registers modules, mends imports)
+from mpm_postometro.bodies.skeletons import SKELETONS
 from mpm_postometro.datasets.mixed_dataset import MixedDataset
 from mpm_postometro.files import atomic_write
 
@@ -67,8 +68,9 @@ def parse_args(argv=None):
     parser.add_argument(
         '--labels',
         action='store_true',
-        help='draw keypoints: green seen, red hidden; none where their label '
-        'was cut off; joints of people without keypoints, all green')
+        help=
+        'draw keypoints and limbs: green seen, red hidden; none where their label '
+        'was cut off')
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -93,15 +95,15 @@ def draw(packed: dict, size: int, labels: bool) -> np.ndarray:
     points = sample.gt_instance_labels.keypoint_labels[0].numpy()
     weights = sample.gt_instance_labels.keypoint_weights[0].numpy()
     hidden = sample.gt_instances.get('keypoints_occluded', [weights * 0])[0]
-    if not weights.any():  # of Human3.6M and others only joints are known
-        points = sample.gt_instance_labels.joints_2d[0]
-        weights = sample.gt_instance_labels.joints_2d_weights[0]
-        hidden = weights * 0
-    for point, weight, out_of_sight in zip(points, weights, hidden):
+    places = np.round((points + .5) * scale - .5).astype(int).tolist()
+    colors = [_HIDDEN if h else _SHOWN for h in hidden]
+    for start, end in SKELETONS['coco17'].links:
+        if weights[start] > 0 and weights[end] > 0:
+            cv2.line(tile, places[start], places[end],
+                     colors[start if hidden[start] else end], 1, cv2.LINE_AA)
+    for place, color, weight in zip(places, colors, weights):
         if weight > 0:
-            at = np.round((point + .5) * scale - .5).astype(int).tolist()
-            cv2.circle(tile, at, max(size // 64, 1),
-                       _HIDDEN if out_of_sight else _SHOWN, -1)
+            cv2.circle(tile, place, max(size // 64, 1), color, -1)
     return tile
 
 
