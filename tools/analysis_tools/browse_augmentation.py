@@ -68,9 +68,8 @@ def parse_args(argv=None):
     parser.add_argument(
         '--labels',
         action='store_true',
-        help=
-        'draw keypoints and limbs: green seen, red hidden; none where their label '
-        'was cut off')
+        help='draw keypoints and limbs: green seen, red hidden; none where '
+        'their label was cut off')
     parser.add_argument(
         '--cfg-options',
         nargs='+',
