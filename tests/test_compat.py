@@ -261,6 +261,28 @@ def test_wrapper_without_devices(monkeypatch, given, expected):
         type='MMDistributedDataParallel', device_ids=None, **expected)
 
 
+FAULTS = '''
+import resource, torch
+from mpm_postometro.compat import keep_freed_memory
+
+def faults():
+    torch.ones(2**25)  # 128 MB
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(3):
+        torch.ones(2**25)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+print(faults(), keep_freed_memory(), faults())
+'''
+
+
+def test_memory_is_asked_for_once():
+    before, done, after = run_python(FAULTS, CUDA_VISIBLE_DEVICES='').split()
+    if done == 'False':
+        pytest.skip('another C library than glibc')
+    assert int(after) < int(before) / 10
+
+
 def test_finish_distributed_leaves_the_group():
     compat.finish_distributed()  # there is none
     dist = torch.distributed

@@ -9,6 +9,7 @@ from mmengine.config import Config, DictAction
 import mpm_postometro  # noqa: F401  (registers modules, mends imports)
 from mpm_postometro.apis.boxes import add_box_flags, read_box_flags
 from mpm_postometro.apis.inferencer import MeshInferencer
+from mpm_postometro.compat import keep_freed_memory
 from mpm_postometro.visualization import MESH_FORMATS
 
 
@@ -49,6 +50,7 @@ def parse_args(argv=None):
 def main(argv=None) -> int:
     """Run; 0 if everything was done, 1 if something was not."""
     args = parse_args(argv)
+    keep_freed_memory()
     try:
         bboxes = read_box_flags(args)
         config = Config.fromfile(args.config)

@@ -12,6 +12,7 @@ import mpm_postometro  # noqa: F401  (registers modules, mends imports)
 from mpm_postometro.apis import PoseSequenceInferencer
 from mpm_postometro.apis.pose_track_files import write_pose_files
 from mpm_postometro.bodies.axes import AXES
+from mpm_postometro.compat import keep_freed_memory
 from mpm_postometro.visualization import VIDEO_FORMATS
 
 
@@ -95,6 +96,7 @@ def parse_args(argv=None):
 def main(argv=None) -> int:
     """Run; 0 if everything was done."""
     args = parse_args(argv)
+    keep_freed_memory()
     try:
         config = Config.fromfile(args.config)
         if args.cfg_options:

@@ -16,6 +16,7 @@ from mpm_postometro.apis.pose_token_files import (read_keypoints,
                                                   read_pose_tokens,
                                                   write_keypoints,
                                                   write_pose_tokens)
+from mpm_postometro.compat import keep_freed_memory
 from mpm_postometro.visualization import (codebook_usage, draw_codebook_usage,
                                           draw_token_effects,
                                           draw_token_influence, frequent_codes,
@@ -255,6 +256,7 @@ COMMANDS = dict(
 def main(argv=None) -> int:
     """Run; 0 if everything was done, 1 if something was not."""
     args = parse_args(argv)
+    keep_freed_memory()
     try:
         config = Config.fromfile(args.config)
         if args.cfg_options:

@@ -12,7 +12,8 @@ from mmengine.runner import Runner
 
 import mpm_postometro  # noqa: F401  (registers modules, mends imports)
 from mpm_postometro.apis.model_loading import check_checkpoint_paths
-from mpm_postometro.compat import finish_distributed, init_cpu_distributed
+from mpm_postometro.compat import (finish_distributed, init_cpu_distributed,
+                                   keep_freed_memory)
 from mpm_postometro.visualization import check_picture_files
 
 METRIC_FILES = ('.json', '.yaml', '.yml', '.pkl', '.pickle')
@@ -159,6 +160,7 @@ class SaveMetricsHook(Hook):
 def main():
     args = parse_args()
     cfg = merge_args(Config.fromfile(args.config), args)
+    keep_freed_memory()
     init_cpu_distributed(cfg, cfg.launcher)
     runner = Runner.from_cfg(cfg)
     if args.out:

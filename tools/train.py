@@ -10,7 +10,8 @@ from mmengine.runner import Runner
 import mpm_postometro  # noqa: F401  (registers modules, mends imports)
 from mpm_postometro.apis.model_loading import (check_checkpoint_paths,
                                                explain_missing_weights)
-from mpm_postometro.compat import finish_distributed, init_cpu_distributed
+from mpm_postometro.compat import (finish_distributed, init_cpu_distributed,
+                                   keep_freed_memory)
 from mpm_postometro.visualization import check_picture_files
 
 
@@ -134,6 +135,7 @@ def merge_args(cfg, args):
 def main():
     args = parse_args()
     cfg = merge_args(Config.fromfile(args.config), args)
+    keep_freed_memory()
     init_cpu_distributed(cfg, cfg.launcher)
     with explain_missing_weights(cfg):
         Runner.from_cfg(cfg).train()
