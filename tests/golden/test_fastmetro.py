@@ -47,11 +47,12 @@ def test_position_code(golden):
 
 
 def test_mask(golden):
-    """Dense masks are the published one, with True and False swapped."""
+    """Dense masks block what the published one blocks."""
     head = PostoMETROHead(
         **head_args(golden), use_pose_tokens=False, patch_size=None)
-    assert torch.equal(~head.mesh_attention.mask[0, 0],
-                       golden['out/attention_mask'])
+    mask = head.mesh_attention.mask[0, 0]
+    assert torch.equal(mask == float('-inf'), golden['out/attention_mask'])
+    assert torch.equal(mask == 0, ~golden['out/attention_mask'])
 
 
 def test_patches_are_used_on_the_published_mesh_size(golden):

@@ -154,17 +154,14 @@ def attention_with_dropout(query: Tensor,
         key (Tensor): (B, heads, S, D).
         value (Tensor): (B, heads, S, D).
         rate (float): Dropout rate, in (0, 1).
-        mask (Tensor, optional): Bool, (B, 1, L, S) or (1, 1, L, S), True =
-            may attend; every query must see something. Defaults to None: all
-            may.
+        mask (Tensor, optional): (B, 1, L, S) or (1, 1, L, S), added to the
+            scores: 0, or -inf for pairs that may not attend; every query must
+            see something. Defaults to None: all may.
 
     Returns:
         Tensor: (B, heads, L, D).
     """
     heads = query.shape[:2]
-    if mask is not None:
-        mask = torch.zeros_like(
-            mask, dtype=query.dtype).masked_fill_(~mask, float('-inf'))
     out = _AttentionWithDropout.apply(
         query.flatten(0, 1), key.flatten(0, 1), value.flatten(0, 1), mask,
         rate)

@@ -115,15 +115,18 @@ class _Linear(torch.autograd.Function):
         x, weight, out = ctx.saved_tensors
         if out is not None:  # what was dropped is zero too
             grad = torch.ops.aten.threshold_backward(grad, out, 0)
-        factor = keep_factor(ctx.dropout)
         grad_x = grad_weight = grad_bias = None
         if ctx.needs_input_grad[0]:
-            grad_x = linear(grad, weight.t() * factor)
+            grad_x = linear(grad, weight.t())
         rows = grad.flatten(0, -2)
         if ctx.needs_input_grad[1]:
-            grad_weight = linear(rows.t(), x.flatten(0, -2).t()) * factor
+            grad_weight = linear(rows.t(), x.flatten(0, -2).t())
         if ctx.needs_input_grad[2]:
-            grad_bias = rows.sum(0) * factor
+            grad_bias = rows.sum(0)
+        if ctx.dropout:  # these are smaller than grad, or weights' size
+            for each in (grad_x, grad_weight, grad_bias):
+                if each is not None:
+                    each *= keep_factor(ctx.dropout)
         return grad_x, grad_weight, grad_bias, None, None
 
 

@@ -90,7 +90,8 @@ class MeshAttention(nn.Module):
             mask = torch.ones(
                 self.num_tokens, self.num_tokens, dtype=torch.bool)
             mask[num_joints:, num_joints:] = adjacency
-            self.register_buffer('mask', mask[None, None], persistent=False)
+            self.register_buffer(
+                'mask', _numbers_to_add(mask[None, None]), persistent=False)
 
     def _register_patches(self, adjacency, patches, seen, shape) -> None:
         joints = self.num_joints
@@ -110,14 +111,15 @@ class MeshAttention(nn.Module):
             mask[i, :len(patch), span] = adjacency[np.ix_(patch, near)]
             place[patch] = i * num_queries + np.arange(len(patch))
         buffers = dict(
-            queries=queries.reshape(-1),
-            keys=keys.reshape(-1),
+            queries=torch.from_numpy(queries.reshape(-1)),
+            keys=torch.from_numpy(keys.reshape(-1)),
             # Not mask[:, None], whose stride of 0 SyncBuffersHook refuses.
-            mask=mask.reshape(num_patches, 1, num_queries, num_keys),
-            place=place)
-        for name, array in buffers.items():
-            self.register_buffer(
-                name, torch.from_numpy(array), persistent=False)
+            mask=_numbers_to_add(
+                torch.from_numpy(
+                    mask.reshape(num_patches, 1, num_queries, num_keys))),
+            place=torch.from_numpy(place))
+        for name, buffer in buffers.items():
+            self.register_buffer(name, buffer, persistent=False)
 
     def forward(self,
                 query: Tensor,
@@ -137,7 +139,8 @@ class MeshAttention(nn.Module):
             Tensor: (B, J + V, D).
         """
         if not self.use_patches:
-            return attend(query, key_value, num_heads, dropout, self.mask)
+            return attend(query, *key_value.chunk(2, -1), num_heads, dropout,
+                          self.mask)
         batch, _, dim = query.shape
         num_patches, _, num_queries, num_keys = self.mask.shape
         joints = self.num_joints
@@ -145,18 +148,27 @@ class MeshAttention(nn.Module):
         patch_key_value = key_value.index_select(1, self.keys)
         out = attend(
             patch_query.view(-1, num_queries, dim),
-            patch_key_value.view(-1, num_keys, 2 * dim), num_heads, dropout,
+            *patch_key_value.view(-1, num_keys, 2 * dim).chunk(2, -1),
+            num_heads, dropout,
             self.mask.expand(batch, *self.mask.shape).flatten(0, 1))
         out = out.reshape(batch, num_patches * num_queries, dim)
         out = out.index_select(1, self.place)
         if joints == 0:
             return out
-        joint_out = attend(query[:, :joints], key_value, num_heads, dropout)
+        joint_out = attend(query[:, :joints], *key_value.chunk(2, -1),
+                           num_heads, dropout)
         return torch.cat([joint_out, out], 1)
 
 
+def _numbers_to_add(mask: Tensor) -> Tensor:
+    """0 where a pair may attend, else -inf: what attention makes of a bool
+    mask at every call."""
+    return torch.zeros(mask.shape).masked_fill_(~mask, float('-inf'))
+
+
 def attend(query: Tensor,
-           key_value: Tensor,
+           key: Tensor,
+           value: Tensor,
            num_heads: int,
            dropout: float = 0.,
            mask: Optional[Tensor] = None) -> Tensor:
@@ -164,20 +176,22 @@ def attend(query: Tensor,
 
     Args:
         query (Tensor): (B, L, D).
-        key_value (Tensor): Keys and values side by side (B, S, 2 D).
+        key (Tensor): (B, S, D).
+        value (Tensor): (B, S, D).
         num_heads (int): Number of heads.
         dropout (float): Dropout rate of the attention weights. On CPUs see
             :func:`attention_with_dropout`.
-        mask (Tensor, optional): Bool, (B, 1, L, S) or (1, 1, L, S), True =
-            may attend.
+        mask (Tensor, optional): (B, 1, L, S) or (1, 1, L, S), added to the
+            scores: 0 or -inf.
 
     Returns:
         Tensor: (B, L, D).
     """
-    head_dim = query.shape[-1] // num_heads
-    query = query.unflatten(-1, (num_heads, head_dim)).transpose(1, 2)
-    key, value = key_value.unflatten(-1, (2, num_heads, head_dim)).transpose(
-        1, 3).unbind(2)
+    query, key, value = (
+        x.unflatten(-1, (num_heads, -1)).transpose(1, 2)
+        for x in (query, key, value))
+    if mask is not None:
+        mask = mask.to(query.dtype)  # of autocast
     if dropout > 0 and query.device.type == 'cpu':
         out = attention_with_dropout(query, key, value, dropout, mask)
     else:

@@ -54,20 +54,16 @@ class Attention(nn.Module):
 
     def forward(self,
                 x: Tensor,
-                memory: Optional[Tensor] = None,
                 code: Optional[Tensor] = None,
                 mesh_attention: Optional[MeshAttention] = None) -> Tensor:
-        """Attend to the memory, or to the queries themselves.
+        """Self-attention.
 
         Args:
-            x (Tensor): Queries (B, L, D); a batch of 1 serves every sample
-                of the memory.
-            memory (Tensor, optional): Keys and values (B, S, D); None means
-                self-attention.
-            code (Tensor, optional): Position code (1, S, D) added to the
-                keys, and in self-attention to the queries; never to values.
-            mesh_attention (MeshAttention, optional): Which pairs may attend
-                in self-attention. None: all.
+            x (Tensor): Tokens (B, L, D).
+            code (Tensor, optional): Position code (1, L, D) added to queries
+                and keys, never to values.
+            mesh_attention (MeshAttention, optional): Which pairs may attend.
+                None: all.
 
         Returns:
             Tensor: (B, L, D).
@@ -75,24 +71,55 @@ class Attention(nn.Module):
         dim = x.shape[-1]
         weight, bias = self.in_proj_weight, self.in_proj_bias
         dropout = self.dropout if self.training else 0.
-        if memory is None:
-            packed = linear(x, weight, bias)
-            if code is not None:
-                # W (x + code) = W x + W code, and W code has no batch
-                shift = linear(code, weight[:2 * dim])
-                packed = packed + F.pad(shift, (0, dim))
-            query, key_value = packed.split((dim, 2 * dim), -1)
+        if mesh_attention is not None:
+            query, key_value = linear(x, weight, bias).split((dim, 2 * dim),
+                                                             -1)
+            return self.out_proj(
+                mesh_attention(query, key_value, self.num_heads, dropout))
+        if code is None:
+            parts = linear(x, weight, bias).chunk(3, -1)
         else:
-            query = linear(x, weight[:dim], bias[:dim])
-            query = query.expand(len(memory), -1, -1)
-            key_value = linear(memory, weight[dim:], bias[dim:])
-            if code is not None:
-                shift = linear(code, weight[dim:2 * dim])
-                key_value = key_value + F.pad(shift, (0, dim))
-        if mesh_attention is None:
-            out = attend(query, key_value, self.num_heads, dropout)
+            pair = linear(x + code, weight[:2 * dim], bias[:2 * dim])
+            parts = *pair.chunk(2, -1), linear(x, weight[2 * dim:],
+                                               bias[2 * dim:])
+        return self.out_proj(attend(*parts, self.num_heads, dropout))
+
+    def query_parameters(self) -> Tuple[Tensor, Tensor]:
+        """Weight (D, D) and bias (D, ) of :meth:`project_query`."""
+        dim = self.in_proj_weight.shape[1]
+        return self.in_proj_weight[:dim], self.in_proj_bias[:dim]
+
+    def project_query(self, x: Tensor) -> Tensor:
+        """(B, L, D) -> (B, L, D), what :meth:`attend_to` takes."""
+        return linear(x, *self.query_parameters())
+
+    def attend_to(self,
+                  query: Tensor,
+                  memory: Tensor,
+                  code: Optional[Tensor] = None) -> Tensor:
+        """Cross-attention.
+
+        Args:
+            query (Tensor): Projected queries (B, L, D); a batch of 1 serves
+                every sample of the memory.
+            memory (Tensor): Keys and values (B, S, D).
+            code (Tensor, optional): Position code (1, S, D) added to the
+                keys, never to values.
+
+        Returns:
+            Tensor: (B, L, D).
+        """
+        dim = query.shape[-1]
+        weight, bias = self.in_proj_weight[dim:], self.in_proj_bias[dim:]
+        if code is None:
+            pair = linear(memory, weight, bias).chunk(2, -1)
         else:
-            out = mesh_attention(query, key_value, self.num_heads, dropout)
+            pair = (linear(memory + code, weight[:dim],
+                           bias[:dim]), linear(memory, weight[dim:],
+                                               bias[dim:]))
+        out = attend(
+            query.expand(len(memory), -1, -1), *pair, self.num_heads,
+            self.dropout if self.training else 0.)
         return self.out_proj(out)
 
 
@@ -172,20 +199,30 @@ class DecoderLayer(EncoderLayer):
             Tensor: (B, L, D).
         """
         if self.remembered is None or self.training:
-            x = self.attend_mesh(x, mesh_attention)
+            x, query = self.attend_mesh(x, mesh_attention)
         else:
             inputs = (x, *self.norm1.parameters(),
-                      *self.self_attn.parameters())
-            x = self.remembered(lambda: self.attend_mesh(x, mesh_attention),
-                                inputs, mesh_attention)
-        x = x + self.dropout(self.multihead_attn(self.norm2(x), memory, code))
+                      *self.self_attn.parameters(), *self.norm2.parameters(),
+                      *self.multihead_attn.query_parameters())
+            x, query = self.remembered(
+                lambda: self.attend_mesh(x, mesh_attention), inputs,
+                mesh_attention)
+        x = x + self.dropout(
+            self.multihead_attn.attend_to(query, memory, code))
         return x + self.feedforward(self.norm3(x))
 
-    def attend_mesh(self, x: Tensor,
-                    mesh_attention: Optional[MeshAttention]) -> Tensor:
-        """(B, L, D) -> (B, L, D), the self-attention of :meth:`forward`."""
-        return x + self.dropout(
+    def attend_mesh(
+            self, x: Tensor,
+            mesh_attention: Optional[MeshAttention]) -> Tuple[Tensor, Tensor]:
+        """The part of :meth:`forward` before the memory comes in.
+
+        Returns:
+            tuple[Tensor, Tensor]: Queries after the self-attention, and
+            projected for the cross-attention, both (B, L, D).
+        """
+        x = x + self.dropout(
             self.self_attn(self.norm1(x), mesh_attention=mesh_attention))
+        return x, self.multihead_attn.project_query(self.norm2(x))
 
 
 class _Stack(nn.Module):

@@ -73,7 +73,9 @@ def test_attention_is_the_formula_with_the_same_mask(monkeypatch,
     if masks:  # one for all samples, or one for each
         mask = torch.rand(masks, 1, 5, 7) < 0.5
         mask[..., 2] = True
-        scores = scores.masked_fill(~mask, float('-inf'))
+        mask = torch.zeros(mask.shape).double().masked_fill(
+            ~mask, float('-inf'))
+        scores = scores + mask
     weights = scores.softmax(-1)
     out = attention_with_dropout(query, key, value, 0.3, mask)
     keep = torch.cat([k for k, _ in drawn]).view(3, 2, 5, 7)

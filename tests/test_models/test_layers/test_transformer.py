@@ -37,6 +37,8 @@ def test_self_attention_equals_torch():
     x, code = torch.randn(3, 5, DIM), torch.randn(1, 5, DIM)
     expected = official_attention(attention)(x + code, x + code, x)[0]
     torch.testing.assert_close(attention(x, code=code), expected)
+    expected = official_attention(attention)(x, x, x)[0]
+    torch.testing.assert_close(attention(x), expected)
 
 
 def test_cross_attention_equals_torch():
@@ -44,7 +46,11 @@ def test_cross_attention_equals_torch():
     x, memory = torch.randn(3, 7, DIM), torch.randn(3, 5, DIM)
     code = torch.randn(1, 5, DIM)
     expected = official_attention(attention)(x, memory + code, memory)[0]
-    torch.testing.assert_close(attention(x, memory, code), expected)
+    query = attention.project_query(x)
+    torch.testing.assert_close(
+        attention.attend_to(query, memory, code), expected)
+    expected = official_attention(attention)(x, memory, memory)[0]
+    torch.testing.assert_close(attention.attend_to(query, memory), expected)
 
 
 def test_heads_must_divide_width():
