@@ -16,7 +16,7 @@ import os.path as osp
 from typing import Callable, Dict, Optional, Sequence
 
 import torch
-from benchmarking import best_times
+from benchmarking import add_cpu_flags, best_times, set_up_cpu
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmpose.registry import MODELS
@@ -57,7 +57,7 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser.add_argument('configs', nargs='+')
     parser.add_argument('--batch-size', type=int, default=1)
     parser.add_argument('--rounds', type=int, default=5)
-    parser.add_argument('--threads', type=int, default=torch.get_num_threads())
+    add_cpu_flags(parser)
     parser.add_argument(
         '--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     parser.add_argument('--out', help='JSON file for paper_tables.py')
@@ -67,7 +67,7 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
 def main(argv: Optional[Sequence[str]] = None) -> None:
     args = parse_args(argv)
     init_default_scope('mmpose')
-    torch.set_num_threads(args.threads)
+    set_up_cpu(args)
     work = {
         osp.splitext(osp.basename(path))[0]:
         make_work(path, args.batch_size, args.device)

@@ -18,12 +18,12 @@ python tools/analysis_tools/benchmark_postometro.py --threads 1 --sizes L
 """
 import argparse
 import json
-import math
 from contextlib import nullcontext
 
 import numpy as np
 import torch
-from benchmarking import added_memory, best_times, printed_by
+from benchmarking import (Products, add_cpu_flags, added_memory, best_times,
+                          printed_by, set_up_cpu)
 from plain_mesh_head import PlainMeshHead
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -31,7 +31,6 @@ import mpm_postometro  # noqa: F401  (mends imports)
 from mpm_postometro.bodies import load_body
 from mpm_postometro.evaluation.functional import pa_mpjpe
 from mpm_postometro.models.heads import PostoMETROHead
-from mpm_postometro.models.layers import linear
 from mpm_postometro.models.losses import MeshLoss, MeshTargets
 
 LAYERS = dict(S=1, M=2, L=3)
@@ -56,7 +55,7 @@ def parse_args(argv=None):
     parser.add_argument('--in-channels', type=int, default=2048)
     parser.add_argument(
         '--persons', type=int, default=35515, help='of the evaluation')
-    parser.add_argument('--threads', type=int, default=torch.get_num_threads())
+    add_cpu_flags(parser)
     parser.add_argument('--rounds', type=int, default=5)
     parser.add_argument(
         '--device', default='cuda' if torch.cuda.is_available() else 'cpu')
@@ -194,27 +193,17 @@ def methods_of(args, task):
 
 def measure(args, size, task, count, precision, body):
     """Rows of the table: methods of one task in turns, with the products."""
-    dims = 445, 512, 2048
     dtype = dict(fp32=torch.float32, bf16=torch.bfloat16)[precision]
-    rows = dims[0] * (count if args.device.startswith('cuda') else 1)
-    x, weight = (
-        torch.randn(*shape, device=args.device, dtype=dtype)
-        for shape in ((rows, dims[1]), (dims[2], dims[1])))
-    out = torch.empty(rows, dims[2], device=args.device, dtype=dtype)
-    work = {
-        'torch.mm': lambda: torch.mm(x, weight.t(), out=out),
-        'linear': torch.no_grad()(lambda: linear(x, weight))
-    }
+    rows = 445 * (count if args.device.startswith('cuda') else 1)
+    products = Products(args.device, rows, 512, 2048, dtype)
+    work = dict(products.work)
     for method in methods_of(args, task):
         head = build(args, method.replace(', compiled', ''), size, body)
         if method.endswith('compiled'):
             head = torch.compile(head)
         work[method] = make_work(args, head, task, count, body, precision)
     times = best_times(work, args.rounds, args.device)
-    rates = {
-        name: 2 * rows * math.prod(dims[1:]) / times.pop(name) / 1e9
-        for name in ('torch.mm', 'linear')
-    }
+    rates = products.take_rates(times)
     with FlopCounterMode(display=False) as counter:
         work['plain']()
     gflop = counter.get_total_flops() / 1e9
@@ -284,7 +273,7 @@ def print_evaluation(args) -> None:
 
 def main(argv=None):
     args = parse_args(argv)
-    torch.set_num_threads(args.threads)
+    set_up_cpu(args)
     if args.memory_of:
         print(json.dumps(peak_memory(args)))
         return
@@ -307,8 +296,8 @@ def main(argv=None):
                         best[key] = max(best.get(key, 0), rate)
     rates = ', '.join(f'{name} {precision} {rate:.0f}'
                       for (name, precision), rate in best.items())
-    print(f'{args.device}, {args.threads} threads; matrix products in '
-          f'GFLOP/s: {rates}')
+    print(f'{args.device}, {args.threads} threads; freed memory '
+          f'{args.freed_memory}; matrix products in GFLOP/s: {rates}')
     print_evaluation(args)
 
 

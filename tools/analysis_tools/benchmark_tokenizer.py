@@ -12,11 +12,11 @@ python tools/analysis_tools/benchmark_tokenizer.py --threads 1 --batch-size 16
 import argparse
 import copy
 import json
-import math
 
 import torch
 import torch.nn.functional as F
-from benchmarking import added_memory, best_times, printed_by, product_rate
+from benchmarking import (Products, add_cpu_flags, added_memory, best_times,
+                          printed_by, set_up_cpu)
 from torch.utils.flop_counter import FlopCounterMode
 
 import mpm_postometro  # noqa: F401  (mends imports)
@@ -35,7 +35,7 @@ def parse_args(argv=None):
     parser.add_argument('--tokens', type=int, default=34)
     parser.add_argument('--codes', type=int, default=2048)
     parser.add_argument('--token-dim', type=int, default=512)
-    parser.add_argument('--threads', type=int, default=torch.get_num_threads())
+    add_cpu_flags(parser)
     parser.add_argument('--rounds', type=int, default=20)
     parser.add_argument(
         '--device', default='cuda' if torch.cuda.is_available() else 'cpu')
@@ -187,7 +187,7 @@ def peak_memory(args) -> float:
 
 def main(argv=None):
     args = parse_args(argv)
-    torch.set_num_threads(args.threads)
+    set_up_cpu(args)
     if args.memory_of:
         print(json.dumps(peak_memory(args)))
         return
@@ -198,13 +198,13 @@ def main(argv=None):
     check(methods['ours'], methods['plain'], joints, visible)
 
     shape = args.batch_size * args.tokens, args.token_dim, args.codes
-    product = product_rate(args.device, *shape)
+    products = Products(args.device, *shape)
     tokens = torch.randn(
         args.batch_size, args.tokens, args.token_dim, device=args.device)
 
     rows = []
     for task in ('encode', 'decode', 'training step'):
-        work = dict(product=product)
+        work = dict(products.work)
         for name, method in methods.items():
             training = task == 'training step'
             method.net.train(training)
@@ -215,7 +215,7 @@ def main(argv=None):
                 }[task]) if not training else (lambda m=method, o=optimizer_of(
                     method.net): train_step(m, o, joints, visible))
         times = best_times(work, args.rounds, args.device)
-        rate = 2 * math.prod(shape) / times['product'] / 1e9
+        rate = max(products.take_rates(times).values())
         for name in methods:
             with FlopCounterMode(display=False) as counter:
                 work[name]()
@@ -226,7 +226,8 @@ def main(argv=None):
                  times['plain'] / times[name]))
     print(f'{args.batch_size} poses of {args.joints} joints, {args.tokens} '
           f'tokens, {args.codes} codes of {args.token_dim}; {args.device}, '
-          f'{args.threads} threads; matrix product {rate:.0f} GFLOP/s')
+          f'{args.threads} threads; freed memory '
+          f'{args.freed_memory}; matrix product {rate:.0f} GFLOP/s')
     print('| task | method | ms | poses/s | GFLOP | of the product\'s rate | '
           'plain / this |\n|---|---|---|---|---|---|---|')
     for task, name, ms, poses, gflop, share, ratio in rows:

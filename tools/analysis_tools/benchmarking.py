@@ -1,5 +1,6 @@
 # Copyright (c) The mpm_postometro authors. All rights reserved.
 """What the benchmarks share: times in turns, and memory in own processes."""
+import argparse
 import ctypes
 import json
 import subprocess
@@ -8,6 +9,27 @@ import time
 from typing import Callable, Dict
 
 import torch
+
+from mpm_postometro.compat import keep_freed_memory
+from mpm_postometro.models.layers import linear
+
+
+def add_cpu_flags(parser: argparse.ArgumentParser) -> None:
+    """Flags that :func:`set_up_cpu` reads."""
+    parser.add_argument('--threads', type=int, default=torch.get_num_threads())
+    parser.add_argument(
+        '--freed-memory',
+        choices=('kept', 'returned'),
+        default='kept',
+        help='on a CPU: what the C library does with it; our tools have it '
+        'kept, by default glibc returns it to the system')
+
+
+def set_up_cpu(args: argparse.Namespace) -> None:
+    """Before the first tensor."""
+    torch.set_num_threads(args.threads)
+    if args.freed_memory == 'kept':
+        keep_freed_memory()
 
 
 def best_times(functions: Dict[str, Callable], rounds: int,
@@ -26,13 +48,36 @@ def best_times(functions: Dict[str, Callable], rounds: int,
     return best
 
 
-def product_rate(device: str, rows: int, width: int, columns: int) -> Callable:
-    """Function that multiplies two matrices into a third, which is there
-    already: what the machine reaches without asking for memory."""
-    left = torch.randn(rows, width, device=device)
-    right = torch.randn(width, columns, device=device)
-    out = torch.empty(rows, columns, device=device)
-    return lambda: torch.mm(left, right, out=out)
+class Products:
+    """What the machine reaches: two ways to multiply matrices, that of our
+    linear layers and torch's, which has its result's memory already.
+
+    Args:
+        device (str): Where.
+        rows (int): Of the left one.
+        width (int): Of the left one.
+        columns (int): Of the right one.
+        dtype (torch.dtype): Of all.
+    """
+
+    def __init__(self,
+                 device: str,
+                 rows: int,
+                 width: int,
+                 columns: int,
+                 dtype: torch.dtype = torch.float32) -> None:
+        left = torch.randn(rows, width, device=device, dtype=dtype)
+        right = torch.randn(columns, width, device=device, dtype=dtype)
+        out = torch.empty(rows, columns, device=device, dtype=dtype)
+        self.gflop = 2 * rows * width * columns / 1e9
+        self.work = {
+            'torch.mm': lambda: torch.mm(left, right.t(), out=out),
+            'linear': torch.no_grad()(lambda: linear(left, right))
+        }
+
+    def take_rates(self, times: Dict[str, float]) -> Dict[str, float]:
+        """GFLOP/s of both, whose seconds are taken out of ``times``."""
+        return {name: self.gflop / times.pop(name) for name in self.work}
 
 
 def _resident(key: str) -> float:
