@@ -26,13 +26,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from benchmarking import (Products, add_cpu_flags, added_memory, best_times,
-                          printed_by, set_up_cpu)
+                          count_gflop, printed_by, set_up_cpu)
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmpose.registry import MODELS
 from mmpose.structures import PoseDataSample
-from torch.utils.flop_counter import FlopCounterMode
 
 import mpm_postometro  # noqa: F401  (mends imports)
 from mpm_postometro.apis.quickstart import find_configs
@@ -434,9 +433,7 @@ def main(argv=None):
                     method(copy.deepcopy(model)), task, data)
             times = best_times(work, args.rounds, args.device)
             rate = max(products.take_rates(times).values())
-            with FlopCounterMode(display=False) as counter:
-                work['plain']()
-            gflop = counter.get_total_flops() / 1e9
+            gflop = count_gflop(work['plain'])
             for name in METHODS:
                 memory = None
                 if size == max(args.batch_sizes):

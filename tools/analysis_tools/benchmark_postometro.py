@@ -23,9 +23,8 @@ from contextlib import nullcontext
 import numpy as np
 import torch
 from benchmarking import (Products, add_cpu_flags, added_memory, best_times,
-                          printed_by, set_up_cpu)
+                          count_gflop, printed_by, set_up_cpu)
 from plain_mesh_head import PlainMeshHead
-from torch.utils.flop_counter import FlopCounterMode
 
 import mpm_postometro  # noqa: F401  (mends imports)
 from mpm_postometro.bodies import load_body
@@ -204,9 +203,7 @@ def measure(args, size, task, count, precision, body):
         work[method] = make_work(args, head, task, count, body, precision)
     times = best_times(work, args.rounds, args.device)
     rates = products.take_rates(times)
-    with FlopCounterMode(display=False) as counter:
-        work['plain']()
-    gflop = counter.get_total_flops() / 1e9
+    gflop = count_gflop(work['plain'])
     for method, seconds in times.items():
         memory = ''
         if (count == max(args.batch_sizes) and method in METHODS

@@ -16,8 +16,7 @@ import json
 import torch
 import torch.nn.functional as F
 from benchmarking import (Products, add_cpu_flags, added_memory, best_times,
-                          printed_by, set_up_cpu)
-from torch.utils.flop_counter import FlopCounterMode
+                          count_gflop, printed_by, set_up_cpu)
 
 import mpm_postometro  # noqa: F401  (mends imports)
 from mpm_postometro.models.losses import smooth_l1_keypoint_loss
@@ -217,9 +216,7 @@ def main(argv=None):
         times = best_times(work, args.rounds, args.device)
         rate = max(products.take_rates(times).values())
         for name in methods:
-            with FlopCounterMode(display=False) as counter:
-                work[name]()
-            gflop = counter.get_total_flops() / 1e9
+            gflop = count_gflop(work[name])
             rows.append(
                 (task, name, times[name] * 1e3, args.batch_size / times[name],
                  gflop, gflop / times[name] / rate,

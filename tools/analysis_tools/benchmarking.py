@@ -9,6 +9,7 @@ import time
 from typing import Callable, Dict
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from mpm_postometro.compat import keep_freed_memory
 from mpm_postometro.models.layers import linear
@@ -46,6 +47,15 @@ def best_times(functions: Dict[str, Callable], rounds: int,
             if index >= 2:
                 best[name] = min(best[name], time.perf_counter() - start)
     return best
+
+
+def count_gflop(function: Callable) -> float:
+    """Operations of the matrix products, in billions. Without oneDNN, whose
+    products the counter does not know."""
+    with FlopCounterMode(display=False) as counter, \
+            torch.backends.mkldnn.flags(enabled=False, allow_tf32=False):
+        function()
+    return counter.get_total_flops() / 1e9
 
 
 class Products:
