@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+import warnings
 from typing import Callable, Dict
 
 import torch
@@ -52,9 +53,10 @@ def best_times(functions: Dict[str, Callable], rounds: int,
 def count_gflop(function: Callable) -> float:
     """Operations of the matrix products, in billions. Without oneDNN, whose
     products the counter does not know."""
-    with FlopCounterMode(display=False) as counter, \
-            torch.backends.mkldnn.flags(enabled=False, allow_tf32=False):
-        function()
+    with warnings.catch_warnings(), FlopCounterMode(display=False) as counter:
+        warnings.simplefilter('ignore')  # about flags that stay as they are
+        with torch.backends.mkldnn.flags(enabled=False):
+            function()
     return counter.get_total_flops() / 1e9
 
 

@@ -60,7 +60,8 @@ def quick_dropout(x: Tensor, rate: float) -> Tensor:
     Returns:
         Tensor: As ``x``, a new one.
     """
-    if x.device.type != 'cpu' or not 0 < rate < 1:
+    if (x.device.type != 'cpu' or not 0 < rate < 1
+            or torch.compiler.is_compiling()):
         return F.dropout(x, rate)
     keep, factor = random_keep(x.shape, rate)
     return x * keep.to(x.dtype).mul_(factor)

@@ -1,5 +1,6 @@
 # Copyright (c) The mpm_postometro authors. All rights reserved.
 """Self-attention in which a vertex sees its mesh neighbours only."""
+import math
 from typing import List, Optional
 
 import numpy as np
@@ -83,7 +84,7 @@ class MeshAttention(nn.Module):
             seen = [np.flatnonzero(adjacency_np[p].any(0)) for p in patches]
             shape = (len(patches), max(map(len, patches)),
                      num_joints + max(map(len, seen)))
-            self.use_patches = 2 * np.prod(shape) < self.num_tokens**2
+            self.use_patches = 2 * math.prod(shape) < self.num_tokens**2
         if self.use_patches:
             self._register_patches(adjacency_np, patches, seen, shape)
         else:
@@ -192,7 +193,8 @@ def attend(query: Tensor,
         for x in (query, key, value))
     if mask is not None:
         mask = mask.to(query.dtype)  # of autocast
-    if dropout > 0 and query.device.type == 'cpu':
+    if (dropout > 0 and query.device.type == 'cpu'
+            and not torch.compiler.is_compiling()):
         out = attention_with_dropout(query, key, value, dropout, mask)
     else:
         out = F.scaled_dot_product_attention(

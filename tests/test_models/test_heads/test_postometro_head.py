@@ -255,6 +255,22 @@ def test_autocast(body, inputs):
     assert torch.isfinite(head.vertex_tokens.weight.grad).all()
 
 
+@pytest.mark.parametrize('training', [False, True])
+def test_compiles_to_one_graph(training, body, inputs):
+    """Dropout included, which is torch's own then."""
+    head = PostoMETROHead(body=body, **dict(SIZES, dropout=.1)).train(training)
+    torch.compiler.reset()
+    compiled = torch.compile(head, fullgraph=True, backend='eager')
+    with torch.set_grad_enabled(training):
+        prediction = compiled(*inputs)
+    if training:
+        prediction.vertices[-1].sum().backward()
+        assert head.joint_tokens.weight.grad.isfinite().all()
+    else:
+        torch.testing.assert_close(prediction.vertices[-1],
+                                   head(*inputs).vertices[-1])
+
+
 def test_errors(body, inputs):
     head = PostoMETROHead(body=body, **SIZES)
     with pytest.raises(ValueError, match='got none'):
