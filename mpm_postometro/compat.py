@@ -20,7 +20,7 @@ own checkpoints under         classes allowed that MMEngine itself writes; no
 torch >= 2.6                  code from a file is run
 several processes without     :func:`init_cpu_distributed`, which
 a GPU                         ``tools/train.py`` and ``tools/test.py`` call
-on CPUs every batch asks the  :func:`keep_freed_memory`, which the tools call
+on CPUs every batch asks the  :func:`keep_freed_memory`, which tools call
 system for its memory again
 ============================  ==============================================
 
@@ -304,23 +304,27 @@ def keep_freed_memory() -> bool:
 
     By default glibc gives large pieces back to the system, which hands them
     out again page by page: a quarter of the time of a network's inference
-    can go there. The process then holds on to its peak, and the setting
-    passes on to the workers of data loaders. With a GPU tensors lie
-    elsewhere, and with another C library (or allocator, such as jemalloc)
-    this does nothing.
+    can go there. Afterwards the process holds on to its peak, and so do
+    processes that it forks. Older glibc keeps pieces of up to 32 MB only.
+
+    Nothing is done where there is a GPU, where the environment has settings
+    for glibc's memory already, or with another C library.
 
     Returns:
         bool: Whether it was set.
     """
     trim_threshold, mmap_threshold = -1, -3  # names of mallopt(3)
-    if torch.cuda.is_available():
+    if torch.cuda.is_available() or any(
+            name.startswith('MALLOC_') or name == 'GLIBC_TUNABLES'
+            for name in os.environ):
         return False
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):  # no glibc
         return False
     return bool(
-        mallopt(mmap_threshold, 2**30) and mallopt(trim_threshold, 2**31 - 1))
+        any(mallopt(mmap_threshold, size) for size in (2**30, 2**25))
+        and mallopt(trim_threshold, 2**31 - 1))
 
 
 # ---------------------- several processes, no GPU ------------------------
@@ -331,7 +335,8 @@ def finish_distributed() -> None:
     Python shuts down abort the process, with all its work done, or wait for
     it for ever. They end with the last reference to the group, so nothing
     that holds a Runner or a distributed model may be left when this is
-    called; cycles are collected here.
+    called; cycles are collected here. A run that an exception ends does not
+    come here: its traceback holds everything.
     """
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         # A model's reducer would end them without giving Python free, which

@@ -266,10 +266,10 @@ import resource, torch
 from mpm_postometro.compat import keep_freed_memory
 
 def faults():
-    torch.ones(2**25)  # 128 MB
+    torch.ones(2**22)  # 16 MB
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(3):
-        torch.ones(2**25)
+        torch.ones(2**22)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 print(faults(), keep_freed_memory(), faults())
@@ -279,8 +279,14 @@ print(faults(), keep_freed_memory(), faults())
 def test_memory_is_asked_for_once():
     before, done, after = run_python(FAULTS, CUDA_VISIBLE_DEVICES='').split()
     if done == 'False':
-        pytest.skip('another C library than glibc')
-    assert int(after) < int(before) / 10
+        pytest.skip('no glibc, or the environment has settings for it')
+    # Before, glibc may have learned the size already.
+    assert int(after) < 100 and int(before) >= int(after)
+
+
+def test_own_settings_of_memory_stay(monkeypatch):
+    monkeypatch.setenv('MALLOC_TRIM_THRESHOLD_', '1000000')
+    assert not compat.keep_freed_memory()
 
 
 def test_finish_distributed_leaves_the_group():

@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from mpm_postometro.apis.quickstart import QuickStart
+from mpm_postometro.compat import keep_freed_memory
 
 
 def parse_args():
@@ -33,6 +34,7 @@ def parse_args():
 
 def main():
     args = parse_args()
+    keep_freed_memory()
     try:
         QuickStart(
             work_dir=args.work_dir,

@@ -2,6 +2,7 @@
 """Models and pipelines for inference, from configs and checkpoints."""
 import inspect
 import logging
+import os
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Tuple, Union
@@ -224,7 +225,8 @@ def explain_missing_weights(config: Config) -> Iterator[None]:
         wanted = {
             key: path
             for key, path in _checkpoints(config)
-            if ('://' in path if download else path in str(error))
+            if ('://' in path if download else path
+                and os.path.expanduser(path) in str(error))
         }
         if not wanted:
             raise
@@ -233,7 +235,7 @@ def explain_missing_weights(config: Config) -> Iterator[None]:
             line = f'{config.filename or "the config"} names it as {key}'
             if download:
                 line += f'={path}'
-            if Path(path).match('work_dirs/*/*.pth'):
+            if Path(path).match('work_dirs/*/epoch_*.pth'):
                 name = Path(path).parent.name
                 line += f'; the training of {name}.py writes it'
             lines.append(line)
@@ -246,7 +248,7 @@ def _checkpoints(config: Config) -> Iterator[Tuple[str, str]]:
     """Keys and paths of the weights that a run starts from."""
     if config.get('load_from') is not None:
         yield 'load_from', config.load_from
-    yield from _part_checkpoints(config.model, 'model')
+    yield from _part_checkpoints(config.get('model'), 'model')
 
 
 def _part_checkpoints(config: Any, prefix: str) -> Iterator[Tuple[str, str]]:

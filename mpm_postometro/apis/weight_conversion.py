@@ -49,8 +49,9 @@ def fitting_configs(folder: Path, pattern: str,
     """
     names = []
     for path in sorted(folder.glob(pattern)):
+        model = Config.fromfile(path).model
         try:
-            check(Config.fromfile(path).model)
+            check(model)
         except ValueError:
             continue
         names.append(path.relative_to(folder.parents[1]).as_posix())

@@ -1,5 +1,6 @@
 # Copyright (c) The mpm_postometro authors. All rights reserved.
 """PCT tokenizer and classifier against the published code's numbers."""
+import datetime
 import glob
 import json
 import os
@@ -206,7 +207,11 @@ def _ddp_step(rank, path, folder):
     """One training step of one of two processes."""
     torch.set_num_threads(1)
     torch.distributed.init_process_group(
-        'gloo', f'file://{folder}/store', rank=rank, world_size=2)
+        'gloo',
+        f'file://{folder}/store',
+        rank=rank,
+        world_size=2,
+        timeout=datetime.timedelta(seconds=120))
     golden = Golden(path)
     tokenizer = build_tokenizer(golden).train()
     joints = golden[f'in/rank{rank}/joints']

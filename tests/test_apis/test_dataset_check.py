@@ -186,7 +186,7 @@ def test_all_people_are_looked_at(tmp_path):
         dataset.asked = []
         check = check_dataset(dataset, number=number)
         assert (check.people, check.pictures) == (32, 16)
-        assert len(dataset.asked) == number or 16
+        assert len(dataset.asked) == (number or 16)
         sequence, person = np.divmod(np.array(dataset.asked) // 4, 2)
         assert set(sequence) == {0, 1, 2, 3} and set(person) == {0, 1}
         again, dataset.asked = dataset.asked, []

@@ -1,5 +1,6 @@
 # Copyright (c) The mpm_postometro authors. All rights reserved.
 import dataclasses
+import datetime
 import math
 import os
 from pathlib import Path
@@ -463,7 +464,11 @@ def _process_each(metric, samples):
 def _rank(rank, folder, splits):
     torch.set_num_threads(1)
     torch.distributed.init_process_group(
-        'gloo', f'file://{folder}/store', rank=rank, world_size=2)
+        'gloo',
+        f'file://{folder}/store',
+        rank=rank,
+        world_size=2,
+        timeout=datetime.timedelta(seconds=120))
     body = load_body()
     for name, split in splits.items():
         metric = MeshMetric(

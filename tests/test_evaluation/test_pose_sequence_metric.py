@@ -1,4 +1,5 @@
 # Copyright (c) The mpm_postometro authors. All rights reserved.
+import datetime
 import math
 import os
 
@@ -311,7 +312,11 @@ def test_dump(tmp_path, monkeypatch):
 def _rank(rank, folder, splits):
     torch.set_num_threads(1)
     torch.distributed.init_process_group(
-        'gloo', f'file://{folder}/store', rank=rank, world_size=2)
+        'gloo',
+        f'file://{folder}/store',
+        rank=rank,
+        world_size=2,
+        timeout=datetime.timedelta(seconds=120))
     for name, split in splits.items():
         metric = PoseSequenceMetric(collect_dir=f'{folder}/{name}')
         samples = make_samples()

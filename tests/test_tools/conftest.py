@@ -40,7 +40,8 @@ def run(repo_root):
             },
             cwd=cwd,
             capture_output=True,
-            text=True)
+            text=True,
+            timeout=900)
         output = done.stdout + done.stderr
         # The end says why, and is what is kept of long messages.
         assert (done.returncode != 0) == dies, output[-5000:]

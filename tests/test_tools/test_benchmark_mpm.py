@@ -9,8 +9,8 @@ import torch
 TOOL = osp.join(
     osp.dirname(__file__), '../../tools/analysis_tools/benchmark_mpm.py')
 SMALL = ('--batch-sizes 1 3 --frames 9 --joints 6 --channels 8 --layers 1 '
-         '--rounds 1 --threads 1 --device cpu --workers 0 1 '
-         '--loaded-clips 20').split()
+         '--rounds 1 --threads 1 --freed-memory returned --device cpu '
+         '--workers 0 1 --loaded-clips 20').split()
 
 
 @pytest.fixture

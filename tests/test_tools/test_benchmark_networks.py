@@ -35,7 +35,7 @@ def test_images_per_second(tool, repo_root, tmp_path, monkeypatch, capsys):
     tool.main([
         *(str(repo_root / 'configs' / 'postometro' / f'{name}.py')
           for name in names), '--batch-size', '2', '--threads', '1',
-        '--device', 'cpu', '--out',
+        '--freed-memory', 'returned', '--device', 'cpu', '--out',
         str(out)
     ])
     assert shapes == dict.fromkeys(names, [(1, 6890, 3)] * 2)

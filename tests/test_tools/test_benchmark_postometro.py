@@ -14,8 +14,10 @@ from mpm_postometro.models.layers import Dropout
 TOOL = osp.join(
     osp.dirname(__file__),
     '../../tools/analysis_tools/benchmark_postometro.py')
-SMALL = ('--sizes S --batch-sizes 1 2 --hidden-dims 32 16 --in-channels 8 '
-         '--persons 20 --rounds 1 --threads 1 --device cpu').split()
+SMALL = (
+    '--sizes S --batch-sizes 1 2 --hidden-dims 32 16 --in-channels 8 '
+    '--persons 20 --rounds 1 --threads 1 --freed-memory returned --device cpu'
+).split()
 
 
 @pytest.fixture

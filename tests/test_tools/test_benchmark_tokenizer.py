@@ -7,8 +7,9 @@ import torch
 
 TOOL = osp.join(
     osp.dirname(__file__), '../../tools/analysis_tools/benchmark_tokenizer.py')
-SMALL = ('--batch-size 3 --joints 5 --tokens 6 --codes 16 --token-dim 8 '
-         '--rounds 1 --threads 1 --device cpu').split()
+SMALL = (
+    '--batch-size 3 --joints 5 --tokens 6 --codes 16 --token-dim 8 '
+    '--rounds 1 --threads 1 --freed-memory returned --device cpu').split()
 
 
 @pytest.fixture

@@ -78,8 +78,9 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         name: args.batch_size / seconds
         for name, seconds in times.items()
     }
-    print(f'{args.device}, {args.threads} threads, {args.batch_size} at a '
-          'time\n\n| config | images/s |\n|---|---:|')
+    print(f'{args.device}, {args.threads} threads, freed memory '
+          f'{args.freed_memory}, {args.batch_size} at a time\n\n'
+          '| config | images/s |\n|---|---:|')
     for name, value in speed.items():
         print(f'| {name} | {value:.2f} |')
     if args.out:

@@ -30,8 +30,8 @@ def add_cpu_flags(parser: argparse.ArgumentParser) -> None:
 def set_up_cpu(args: argparse.Namespace) -> None:
     """Before the first tensor."""
     torch.set_num_threads(args.threads)
-    if args.freed_memory == 'kept':
-        keep_freed_memory()
+    if args.freed_memory == 'kept' and not keep_freed_memory():
+        args.freed_memory = 'returned'  # as the system does, or has it set
 
 
 def best_times(functions: Dict[str, Callable], rounds: int,

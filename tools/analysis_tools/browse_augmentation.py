@@ -3,7 +3,8 @@
 
 Each transform on people of the built-in data:
     python tools/analysis_tools/browse_augmentation.py sheet.jpg
-The training data of a config, one person a row, as training sees them:
+The training data of a config, one person a row, as training sees them (its
+keypoints are COCO's 17):
     python tools/analysis_tools/browse_augmentation.py sheet.jpg \\
         --config CONFIG
 """

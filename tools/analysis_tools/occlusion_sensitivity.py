@@ -20,6 +20,7 @@ from mpm_postometro.apis.occlusion_maps import (OcclusionMaps,
                                                 write_occlusion_maps)
 from mpm_postometro.apis.progress import ProgressLine
 from mpm_postometro.bodies.skeletons import SKELETONS
+from mpm_postometro.compat import keep_freed_memory
 from mpm_postometro.visualization import write_picture
 from mpm_postometro.visualization.occlusion_pictures import (draw_error_maps,
                                                              draw_joint_bars,
@@ -118,6 +119,7 @@ def table(maps: OcclusionMaps) -> str:
 def main(argv=None):
     """Run the tool."""
     args = parse_args(argv)
+    keep_freed_memory()
     init_default_scope('mmpose')
     progress = ProgressLine()
     try:

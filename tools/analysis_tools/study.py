@@ -21,6 +21,7 @@ from mmengine.runner import Runner
 from mpm_postometro.apis.progress import (ProgressLine, TrainProgressHook,
                                           format_seconds)
 from mpm_postometro.apis.quickstart import find_configs
+from mpm_postometro.compat import keep_freed_memory
 from mpm_postometro.files import atomic_write, read_json, write_json
 
 matplotlib.use('Agg')
@@ -107,6 +108,7 @@ class Study:
     def run(self) -> List[dict]:
         """One result a run: its labels, seconds, what was measured."""
         torch.set_flush_denormal(True)
+        keep_freed_memory()
         waiting = [r for r in self.runs.values() if not self.finished(r)]
         done, left = 0, sum(run.work for run in waiting)
         begun = time.monotonic()

@@ -161,7 +161,13 @@ def attention_with_dropout(query: Tensor,
 
     Returns:
         Tensor: (B, heads, L, D).
+
+    Raises:
+        ValueError: If the mask is bool, as torch's own may be.
     """
+    if mask is not None and mask.dtype == torch.bool:
+        raise ValueError('attention_with_dropout adds its mask to the '
+                         'scores: expected numbers, 0 or -inf, got bool')
     heads = query.shape[:2]
     out = _AttentionWithDropout.apply(
         query.flatten(0, 1), key.flatten(0, 1), value.flatten(0, 1), mask,

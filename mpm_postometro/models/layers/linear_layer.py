@@ -123,7 +123,7 @@ class _Linear(torch.autograd.Function):
             grad_weight = linear(rows.t(), x.flatten(0, -2).t())
         if ctx.needs_input_grad[2]:
             grad_bias = rows.sum(0)
-        if ctx.dropout:  # these are smaller than grad, or weights' size
+        if ctx.dropout:  # not grad, which is the largest
             for each in (grad_x, grad_weight, grad_bias):
                 if each is not None:
                     each *= keep_factor(ctx.dropout)

@@ -151,7 +151,8 @@ class MeshAttention(nn.Module):
             patch_query.view(-1, num_queries, dim),
             *patch_key_value.view(-1, num_keys, 2 * dim).chunk(2, -1),
             num_heads, dropout,
-            self.mask.expand(batch, *self.mask.shape).flatten(0, 1))
+            self.mask.to(query.dtype).expand(batch,
+                                             *self.mask.shape).flatten(0, 1))
         out = out.reshape(batch, num_patches * num_queries, dim)
         out = out.index_select(1, self.place)
         if joints == 0:
@@ -192,7 +193,7 @@ def attend(query: Tensor,
         x.unflatten(-1, (num_heads, -1)).transpose(1, 2)
         for x in (query, key, value))
     if mask is not None:
-        mask = mask.to(query.dtype)  # of autocast
+        mask = mask.to(query.dtype)  # which autocast may have changed
     if (dropout > 0 and query.device.type == 'cpu'
             and not torch.compiler.is_compiling()):
         out = attention_with_dropout(query, key, value, dropout, mask)

@@ -24,18 +24,18 @@ class Remembered:
     def __init__(self) -> None:
         self._last = None
 
-    def __call__(self, function: Callable[[], Tensor],
-                 tensors: Sequence[Tensor], *others: Any) -> Tensor:
+    def __call__(self, function: Callable[[], Any], tensors: Sequence[Tensor],
+                 *others: Any) -> Any:
         """Give the result.
 
         Args:
-            function (Callable[[], Tensor]): Computes it, of nothing but what
+            function (Callable[[], Any]): Computes it, of nothing but what
                 follows.
             tensors (Sequence[Tensor]): What the result depends on.
             *others (Any): Further objects, which must be the same ones.
 
         Returns:
-            Tensor: Not to be written into.
+            Any: What the function gave; not to be written into.
         """
         if (torch.is_grad_enabled() or torch.compiler.is_compiling()
                 or torch.jit.is_tracing() or any(t.device.type != 'cpu'

@@ -61,7 +61,7 @@ class Attention(nn.Module):
         Args:
             x (Tensor): Tokens (B, L, D).
             code (Tensor, optional): Position code (1, L, D) added to queries
-                and keys, never to values.
+                and keys, never to values. Not with ``mesh_attention``.
             mesh_attention (MeshAttention, optional): Which pairs may attend.
                 None: all.
 
@@ -77,12 +77,13 @@ class Attention(nn.Module):
             return self.out_proj(
                 mesh_attention(query, key_value, self.num_heads, dropout))
         if code is None:
-            parts = linear(x, weight, bias).chunk(3, -1)
+            query, key, value = linear(x, weight, bias).chunk(3, -1)
         else:
             pair = linear(x + code, weight[:2 * dim], bias[:2 * dim])
-            parts = *pair.chunk(2, -1), linear(x, weight[2 * dim:],
-                                               bias[2 * dim:])
-        return self.out_proj(attend(*parts, self.num_heads, dropout))
+            query, key = pair.chunk(2, -1)
+            value = linear(x, weight[2 * dim:], bias[2 * dim:])
+        return self.out_proj(
+            attend(query, key, value, self.num_heads, dropout))
 
     def query_parameters(self) -> Tuple[Tensor, Tensor]:
         """Weight (D, D) and bias (D, ) of :meth:`project_query`."""
@@ -112,13 +113,12 @@ class Attention(nn.Module):
         dim = query.shape[-1]
         weight, bias = self.in_proj_weight[dim:], self.in_proj_bias[dim:]
         if code is None:
-            pair = linear(memory, weight, bias).chunk(2, -1)
+            key, value = linear(memory, weight, bias).chunk(2, -1)
         else:
-            pair = (linear(memory + code, weight[:dim],
-                           bias[:dim]), linear(memory, weight[dim:],
-                                               bias[dim:]))
+            key = linear(memory + code, weight[:dim], bias[:dim])
+            value = linear(memory, weight[dim:], bias[dim:])
         out = attend(
-            query.expand(len(memory), -1, -1), *pair, self.num_heads,
+            query.expand(len(memory), -1, -1), key, value, self.num_heads,
             self.dropout if self.training else 0.)
         return self.out_proj(out)
 
@@ -198,7 +198,7 @@ class DecoderLayer(EncoderLayer):
         Returns:
             Tensor: (B, L, D).
         """
-        if self.remembered is None or self.training:
+        if self.remembered is None or any(m.training for m in self.modules()):
             x, query = self.attend_mesh(x, mesh_attention)
         else:
             inputs = (x, *self.norm1.parameters(),

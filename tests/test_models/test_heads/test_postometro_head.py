@@ -147,7 +147,11 @@ def through_half_precision(head, inputs):
     lambda head, _: head.vertex_tokens.weight.data.neg_(),
     lambda head, _: head.transformers[0].decoder.layers[
         0].norm1.bias.data.add_(1), lambda head, _: head.transformers[
-            0].decoder.layers[0].self_attn.in_proj_weight.data.neg_()
+            0].decoder.layers[0].self_attn.in_proj_weight.data.neg_(),
+    lambda head, _: head.transformers[0].decoder.layers[0].norm2.bias.data[
+        0].add_(1), lambda head, _: head.transformers[0].decoder.layers[
+            0].multihead_attn.in_proj_weight.data.neg_(), lambda head, _: head.
+    transformers[0].decoder.layers[0].multihead_attn.in_proj_bias.data.add_(1)
 ])
 def test_what_is_kept_between_images_is_never_old(change, mode, body, inputs):
     head = PostoMETROHead(body=body, **SIZES).eval()
@@ -177,6 +181,17 @@ def test_what_is_kept_between_images_spares_work(body, inputs, monkeypatch):
     head(*inputs).joints_3d.sum().backward()  # needs its own graph
     assert layer.self_attn.in_proj_weight.grad is not None
     assert len(calls) == 2
+
+
+def test_dropout_alone_in_training_is_drawn_for_every_image(body, inputs):
+    head = PostoMETROHead(body=body, **dict(SIZES, dropout=.5)).eval()
+    head.transformers[0].decoder.layers[0].dropout.train()
+    seen = []
+    layer = head.transformers[0].decoder.layers[0].norm2
+    layer.register_forward_hook(lambda *args: seen.append(args[-1]))
+    with torch.no_grad():
+        head(*inputs), head(*inputs)
+    assert not torch.equal(*seen)
 
 
 def test_what_is_kept_between_images_is_not_saved(body, inputs):

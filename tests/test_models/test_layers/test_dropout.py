@@ -96,6 +96,12 @@ def test_attention_on_average_is_attention_without_dropout():
     torch.testing.assert_close(many.mean(0), expected, rtol=0, atol=0.05)
 
 
+def test_attention_refuses_bool_masks():
+    x = torch.randn(1, 1, 2, 4)
+    with pytest.raises(ValueError, match='got bool'):
+        attention_with_dropout(x, x, x, .1, torch.ones(1, 1, 2, 2).bool())
+
+
 def test_attention_in_half_precision():
     x = torch.randn(3, 2, 2, 5, 4, requires_grad=True)
     with torch.autocast('cpu', torch.bfloat16):

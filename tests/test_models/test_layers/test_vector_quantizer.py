@@ -1,4 +1,6 @@
 # Copyright (c) The mpm_postometro authors. All rights reserved.
+import datetime
+
 import pytest
 import torch
 import torch.multiprocessing as mp
@@ -240,7 +242,11 @@ def _batches():
 def _two_steps(rank, folder):
     torch.set_num_threads(1)
     torch.distributed.init_process_group(
-        'gloo', f'file://{folder}/store', rank=rank, world_size=2)
+        'gloo',
+        f'file://{folder}/store',
+        rank=rank,
+        world_size=2,
+        timeout=datetime.timedelta(seconds=120))
     results = []
     for options in (dict(), dict(kmeans_iters=3, revive_threshold=0.3),
                     dict(distance='cosine')):
