@@ -1,6 +1,5 @@
 # Copyright (c) The mpm_postometro authors. All rights reserved.
 """PCT tokenizer and classifier against the published code's numbers."""
-import datetime
 import glob
 import json
 import os
@@ -13,8 +12,8 @@ import torch.multiprocessing as mp
 from mmengine.structures import InstanceData
 from mmpose.registry import MODELS
 from mmpose.structures import PoseDataSample
+from two_ranks import in_group_of_two
 
-from mpm_postometro.compat import finish_distributed
 from mpm_postometro.models.heads import PCTHead
 from mpm_postometro.models.losses import smooth_l1_keypoint_loss
 from mpm_postometro.models.pose_estimators import (from_official_pct_key,
@@ -203,15 +202,9 @@ def test_joint_loss(path):
     assert_close(loss, golden['out/loss_only_joint'])
 
 
-def _ddp_step(rank, path, folder):
+@in_group_of_two
+def _ddp_step(rank, folder, path):
     """One training step of one of two processes."""
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group(
-        'gloo',
-        f'file://{folder}/store',
-        rank=rank,
-        world_size=2,
-        timeout=datetime.timedelta(seconds=120))
     golden = Golden(path)
     tokenizer = build_tokenizer(golden).train()
     joints = golden[f'in/rank{rank}/joints']
@@ -225,13 +218,12 @@ def _ddp_step(rank, path, folder):
                                   golden.cfg['beta']).detach(),
             quantizer=tokenizer.quantizer.state_dict()),
         osp.join(folder, f'{rank}.pth'))
-    finish_distributed()
 
 
 @pytest.mark.parametrize('path', golden_files('pct_tokenizer_ddp*.npz'))
 def test_tokenizer_two_processes(path, tmp_path):
     golden = Golden(path)
-    mp.spawn(_ddp_step, (path, str(tmp_path)), nprocs=2)
+    mp.spawn(_ddp_step, (str(tmp_path), path), nprocs=2)
     results = [torch.load(tmp_path / f'{rank}.pth') for rank in range(2)]
     for rank, result in enumerate(results):
         expected = golden.group(f'out/rank{rank}/')

@@ -1,6 +1,5 @@
 # Copyright (c) The mpm_postometro authors. All rights reserved.
 import dataclasses
-import datetime
 import math
 import os
 from pathlib import Path
@@ -14,10 +13,10 @@ from mmengine.logging import MMLogger
 from mmengine.structures import InstanceData
 from mmpose.registry import METRICS
 from mmpose.structures import PoseDataSample
+from two_ranks import in_group_of_two
 
 from mpm_postometro.bodies import BodyModel, load_body
 from mpm_postometro.bodies.body_io import read_body
-from mpm_postometro.compat import finish_distributed
 from mpm_postometro.evaluation import MeshMetric
 
 PERSONS = 7
@@ -461,14 +460,8 @@ def _process_each(metric, samples):
         metric.process(None, [sample.to_dict()])
 
 
+@in_group_of_two
 def _rank(rank, folder, splits):
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group(
-        'gloo',
-        f'file://{folder}/store',
-        rank=rank,
-        world_size=2,
-        timeout=datetime.timedelta(seconds=120))
     body = load_body()
     for name, split in splits.items():
         metric = MeshMetric(
@@ -477,7 +470,6 @@ def _rank(rank, folder, splits):
         _process_each(metric, [samples[i] for i in split[rank]])
         metrics = metric.evaluate(PERSONS)
         torch.save(metrics, f'{folder}/{name}_{rank}.pt')
-    finish_distributed()
 
 
 def test_two_processes_give_what_one_gives(body, tmp_path):

@@ -1,5 +1,4 @@
 # Copyright (c) The mpm_postometro authors. All rights reserved.
-import datetime
 import math
 import os
 
@@ -12,8 +11,8 @@ from mmengine.logging import MMLogger
 from mmengine.structures import InstanceData
 from mmpose.registry import METRICS
 from mmpose.structures import PoseDataSample
+from two_ranks import in_group_of_two
 
-from mpm_postometro.compat import finish_distributed
 from mpm_postometro.evaluation import PoseSequenceMetric
 
 J = 17
@@ -309,20 +308,13 @@ def test_dump(tmp_path, monkeypatch):
     assert os.listdir(path.parent) == ['frames.npz']
 
 
+@in_group_of_two
 def _rank(rank, folder, splits):
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group(
-        'gloo',
-        f'file://{folder}/store',
-        rank=rank,
-        world_size=2,
-        timeout=datetime.timedelta(seconds=120))
     for name, split in splits.items():
         metric = PoseSequenceMetric(collect_dir=f'{folder}/{name}')
         samples = make_samples()
         metric.process(None, [samples[i].to_dict() for i in split[rank]])
         torch.save(metric.evaluate(len(samples)), f'{folder}/{name}_{rank}.pt')
-    finish_distributed()
 
 
 def test_two_processes_give_what_one_gives(tmp_path):

@@ -1,12 +1,11 @@
 # Copyright (c) The mpm_postometro authors. All rights reserved.
-import datetime
 
 import pytest
 import torch
 import torch.multiprocessing as mp
 import torch.nn.functional as F
+from two_ranks import in_group_of_two
 
-from mpm_postometro.compat import finish_distributed
 from mpm_postometro.models.layers import (VectorQuantizer, mix_tokens,
                                           vector_quantizer)
 
@@ -239,14 +238,8 @@ def _batches():
     return torch.randn(2, 60, 4, generator=torch.Generator().manual_seed(1))
 
 
+@in_group_of_two
 def _two_steps(rank, folder):
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group(
-        'gloo',
-        f'file://{folder}/store',
-        rank=rank,
-        world_size=2,
-        timeout=datetime.timedelta(seconds=120))
     results = []
     for options in (dict(), dict(kmeans_iters=3, revive_threshold=0.3),
                     dict(distance='cosine')):
@@ -264,7 +257,6 @@ def _two_steps(rank, folder):
         assert output.latent_loss.isfinite()
     results.append((quantizer.state_dict(), output.usage, output.perplexity))
     torch.save(results, f'{folder}/{rank}.pth')
-    finish_distributed()
 
 
 def test_two_processes_equal_one(tmp_path):

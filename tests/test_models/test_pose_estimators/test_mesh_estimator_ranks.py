@@ -1,15 +1,14 @@
 # Copyright (c) The mpm_postometro authors. All rights reserved.
 """A training step of the mesh network in two processes, some of whose batches
 lack labels."""
-import datetime
 
 import pytest
 import torch
 import torch.multiprocessing as mp
 from test_mesh_estimator import BACKBONE, SIZE, build, copy_config, samples
+from two_ranks import in_group_of_two
 
 from mpm_postometro.bodies import load_body
-from mpm_postometro.compat import finish_distributed
 
 # Which persons have body parameters, 3D joints and 2D joints: first and
 # second process, of different size.
@@ -68,23 +67,14 @@ def gradients(model, name, ranks):
     }
 
 
+@in_group_of_two
 def _rank(rank, folder):
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group(
-        'gloo',
-        f'file://{folder}/store',
-        rank=rank,
-        world_size=2,
-        # a process that waits for ever is an error
-        timeout=datetime.timedelta(seconds=60))
     found = {}
     for arguments in (DEFAULT, LABELLED, PUBLISHED):
         model = torch.nn.parallel.DistributedDataParallel(network(arguments))
         for name in HAVE:
             found[str(arguments), name] = gradients(model, name, [rank])
     torch.save(found, f'{folder}/{rank}.pt')
-    del model  # it holds the group
-    finish_distributed()
 
 
 @pytest.fixture(scope='module')
