@@ -248,35 +248,33 @@ def _checkpoints(config: Config) -> Iterator[Tuple[str, str]]:
     """Keys and paths of the weights that a run starts from."""
     if config.get('load_from') is not None:
         yield 'load_from', config.load_from
-    yield from _part_checkpoints(config.get('model'), 'model')
+    for name, part in _parts(config.get('model'), 'model'):
+        for key in _checkpoint_keys(part):
+            yield f'{name}.{key}', part[key]
 
 
-def _part_checkpoints(config: Any, prefix: str) -> Iterator[Tuple[str, str]]:
-    """Keys and paths of the weights of parts."""
+def _drop_part_checkpoints(config: Any) -> None:
+    """The checkpoint of the whole has the weights of its parts."""
+    for _, part in list(_parts(config, 'model')):
+        for key in _checkpoint_keys(part):
+            part[key] = None
+        if part.get('init_cfg') and 'checkpoint' in part['init_cfg']:
+            part['init_cfg'] = None
+
+
+def _parts(config: Any, name: str) -> Iterator[Tuple[str, dict]]:
+    """All dicts of a config, and what they are called in it."""
     if isinstance(config, dict):
+        yield name, config
         for key, value in config.items():
-            name = f'{prefix}.{key}'
-            if isinstance(value, str):
-                if key == 'checkpoint' or key.endswith('_checkpoint'):
-                    yield name, value
-            else:
-                yield from _part_checkpoints(value, name)
+            yield from _parts(value, f'{name}.{key}')
     elif isinstance(config, (list, tuple)):
         for i, item in enumerate(config):
-            yield from _part_checkpoints(item, f'{prefix}.{i}')
+            yield from _parts(item, f'{name}.{i}')
 
 
-def _drop_part_checkpoints(config) -> None:
-    """The checkpoint of the whole has the weights of its parts."""
-    if isinstance(config, dict):
-        for key, value in config.items():
-            if isinstance(value, str):
-                if key == 'checkpoint' or key.endswith('_checkpoint'):
-                    config[key] = None
-            else:
-                _drop_part_checkpoints(value)
-        if config.get('init_cfg') and 'checkpoint' in config['init_cfg']:
-            config['init_cfg'] = None
-    elif isinstance(config, (list, tuple)):
-        for item in config:
-            _drop_part_checkpoints(item)
+def _checkpoint_keys(part: dict) -> List[str]:
+    return [
+        key for key, value in part.items() if isinstance(value, str) and (
+            key == 'checkpoint' or key.endswith('_checkpoint'))
+    ]

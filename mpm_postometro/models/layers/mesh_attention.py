@@ -139,11 +139,12 @@ class MeshAttention(nn.Module):
         Returns:
             Tensor: (B, J + V, D).
         """
+        mask = self.mask.to(query.dtype)  # which autocast may have changed
         if not self.use_patches:
             return attend(query, *key_value.chunk(2, -1), num_heads, dropout,
-                          self.mask)
+                          mask)
         batch, _, dim = query.shape
-        num_patches, _, num_queries, num_keys = self.mask.shape
+        num_patches, _, num_queries, num_keys = mask.shape
         joints = self.num_joints
         patch_query = query.index_select(1, self.queries)
         patch_key_value = key_value.index_select(1, self.keys)
@@ -151,8 +152,7 @@ class MeshAttention(nn.Module):
             patch_query.view(-1, num_queries, dim),
             *patch_key_value.view(-1, num_keys, 2 * dim).chunk(2, -1),
             num_heads, dropout,
-            self.mask.to(query.dtype).expand(batch,
-                                             *self.mask.shape).flatten(0, 1))
+            mask.expand(batch, *mask.shape).flatten(0, 1))
         out = out.reshape(batch, num_patches * num_queries, dim)
         out = out.index_select(1, self.place)
         if joints == 0:
@@ -184,7 +184,7 @@ def attend(query: Tensor,
         dropout (float): Dropout rate of the attention weights. On CPUs see
             :func:`attention_with_dropout`.
         mask (Tensor, optional): (B, 1, L, S) or (1, 1, L, S), added to the
-            scores: 0 or -inf.
+            scores: 0 or -inf, of the queries' type.
 
     Returns:
         Tensor: (B, L, D).
@@ -192,8 +192,6 @@ def attend(query: Tensor,
     query, key, value = (
         x.unflatten(-1, (num_heads, -1)).transpose(1, 2)
         for x in (query, key, value))
-    if mask is not None:
-        mask = mask.to(query.dtype)  # which autocast may have changed
     if (dropout > 0 and query.device.type == 'cpu'
             and not torch.compiler.is_compiling()):
         out = attention_with_dropout(query, key, value, dropout, mask)
